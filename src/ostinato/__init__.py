@@ -1,0 +1,38 @@
+"""Ostinato: the toolkit for recurrent language models."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ostinato.errors import OstinatoError as OstinatoError
+    from ostinato.language_model import LanguageModel as LanguageModel
+    from ostinato.language_model import load as load
+    from ostinato.pipeline import train as train
+    from ostinato.score.report import Scored as Scored
+    from ostinato.types import State as State
+
+# Imported on first use, so that `import ostinato` and `ostinato --help` cost next to nothing.
+_HOMES = {
+    "LanguageModel": "ostinato.language_model",
+    "OstinatoError": "ostinato.errors",
+    "Scored": "ostinato.score.report",
+    "State": "ostinato.types",
+    "load": "ostinato.language_model",
+    "train": "ostinato.pipeline",
+}
+
+__all__ = ["LanguageModel", "OstinatoError", "Scored", "State", "__version__", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ostinato' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,111 @@
+"""What a model is, as a frozen value that is checked when made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from ostinato.errors import ConfigError
+
+CELLS = ("rnn", "gru", "gru_reset_after", "lstm", "peephole", "peephole_diagonal")
+ACTIVATIONS = ("tanh", "relu", "leaky_relu", "elu")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Architecture and sizes: all that is needed, with the weights, to run a model."""
+
+    vocab: int
+    """Number of tokens, V."""
+    embed: int
+    """Width of the embedding, E."""
+    hidden: tuple[int, ...]
+    """Width of each layer, first layer first."""
+    cell: str = "lstm"
+    """One of CELLS."""
+    activation: str = "tanh"
+    """Of cell ``rnn``: one of ACTIVATIONS."""
+    bidirectional: bool = False
+    """Two independent stacks, one reading backward, that share the output layer: fills gaps instead of writing on."""
+    tied: bool = False
+    """The output layer uses the embedding's matrix (Press and Wolf 2017)."""
+    skip_output: bool = False
+    """Every layer, not only the last, feeds the output layer (Graves 2013)."""
+    residual: bool = False
+    """A layer of the same width as its input adds it to its output."""
+    layer_norm: bool = False
+    """Normalise each layer's output (Ba et al. 2016)."""
+    zoneout: float = 0.0
+    """Probability that a unit keeps its state (Krueger et al. 2017); at run time its expectation is used."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        check_choice("cell", self.cell, CELLS)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        for name, size in (("vocab", self.vocab), ("embed", self.embed), *(("hidden", width) for width in self.hidden)):
+            check_range(name, size, 1, 1 << 24)
+        if not 1 <= len(self.hidden) <= 64:
+            raise ConfigError(f"layers is {len(self.hidden)}; expected 1 to 64")
+        check_range("zoneout", self.zoneout, 0.0, 0.99)
+        if self.activation != "tanh" and self.cell != "rnn":
+            raise ConfigError(f"activation {self.activation!r} is for --cell rnn; {self.cell} has its own")
+        if self.tied and self.skip_output:
+            raise ConfigError("tied embeddings need one layer of width embed at the output; leave out skip_output or tied")
+        if self.tied and self.readout != self.embed:
+            source = "2 x the last layer" if self.bidirectional else "the last layer"
+            raise ConfigError(
+                f"tied embeddings need {source} ({self.readout}) to be as wide as the embedding ({self.embed}); "
+                "set one of them, or tied = false"
+            )
+
+    @property
+    def readout(self) -> int:
+        """Width of the vector the output layer reads."""
+        width = sum(self.hidden) if self.skip_output else self.hidden[-1]
+        return 2 * width if self.bidirectional else width
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {**asdict(self), "hidden": list(self.hidden)}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> ModelConfig:
+        """The reverse of ``to_json``. Raises ConfigError on unknown, missing or mistyped keys."""
+        return from_mapping(ModelConfig, values, "model")
+
+
+Settings = TypeVar("Settings")
+
+
+def from_mapping(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
+    """Make a frozen dataclass from outside values; unknown keys get a "did you mean"."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"unknown key {key!r} in {where}{did_you_mean(key, known)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    """``; did you mean 'x'?`` when a known name is near, else an empty string."""
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise ConfigError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ConfigError(f"{name} is {value!r}{did_you_mean(str(value), choices)}; expected one of {', '.join(choices)}")
+
+
+def check_range(name: str, value: Any, low: float, high: float) -> None:
+    """Raise ConfigError unless ``value`` is a number from ``low`` to ``high``; a whole number when ``low`` is one."""
+    number = isinstance(value, int) if isinstance(low, int) else isinstance(value, int | float)
+    if not number or isinstance(value, bool) or not low <= value <= high:
+        kind = "a whole number" if isinstance(low, int) else "a number"
+        raise ConfigError(f"{name} is {value!r}; expected {kind} from {low} to {high}")

@@ -1,0 +1,1 @@
+"""Runs a bundle without torch: state -> score -> state."""

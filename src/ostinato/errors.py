@@ -1,0 +1,21 @@
+"""The errors Ostinato states: one line each, saying what came, what was expected and what to do."""
+
+
+class OstinatoError(Exception):
+    """A stated failure. The command line prints its message on one line and exits with status 1."""
+
+
+class ConfigError(OstinatoError, ValueError):
+    """A setting is out of range, unknown, or contradicts another."""
+
+
+class TextError(OstinatoError):
+    """A text cannot be read: missing, empty, not UTF-8, too short."""
+
+
+class BundleError(OstinatoError):
+    """A model folder (or a file that goes with it) is missing, damaged, foreign, or does not fit."""
+
+
+class TrainingError(OstinatoError):
+    """Training cannot go on: it diverged, or there is nothing that fits to resume."""

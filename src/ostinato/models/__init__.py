@@ -1,0 +1,1 @@
+"""Compositions of layers that are trained, on torch."""

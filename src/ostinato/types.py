@@ -1,0 +1,143 @@
+"""Axis letters and the value types that cross between parts.
+
+One letter per axis, everywhere: ``T`` time, ``B`` batch (lanes), ``V`` vocabulary, ``E`` embedding, ``I`` input width of a
+layer, ``H`` hidden, ``L`` layers, ``G`` gates, ``N`` = T*B. Sequence arrays are time-major, ``(T, B, ...)``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What a recurrent model remembers of everything it has read: an immutable value of constant size.
+
+    ``arrays`` maps a name (``layers.0.h``, ``layers.0.c``, ...) to a read-only float32 array ``(B, H)``. One of them,
+    ``readout``, is the vector the output layer reads, so that a state alone gives the distribution of the next token.
+    A state can be copied (it never changes), compared, hashed, saved, loaded, and forked by ``rows``.
+    """
+
+    arrays: Mapping[str, Floats]
+
+    def __post_init__(self) -> None:
+        frozen = {name: np.array(array, dtype=np.float32, order="C") for name, array in self.arrays.items()}
+        for array in frozen.values():
+            array.setflags(write=False)
+        object.__setattr__(self, "arrays", frozen)
+
+    @property
+    def batch(self) -> int:
+        """Number of streams, ``B``."""
+        return len(next(iter(self.arrays.values())))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by all streams, in bytes."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def rows(self, index: Sequence[int] | NDArray[np.integer]) -> State:
+        """The streams at ``index``, in that order; an index may repeat (a beam forks) or be left out (a beam dies)."""
+        picked = np.asarray(index, dtype=np.intp)
+        return State({name: array[picked] for name, array in self.arrays.items()})
+
+    @staticmethod
+    def stack(states: Sequence[State]) -> State:
+        """The streams of several states of one model as one batch, in order."""
+        names = states[0].arrays.keys()
+        return State({name: np.concatenate([state.arrays[name] for state in states]) for name in names})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, State):
+            return NotImplemented
+        return self.arrays.keys() == other.arrays.keys() and all(
+            np.array_equal(array, other.arrays[name]) for name, array in self.arrays.items()
+        )
+
+    def __hash__(self) -> int:
+        digest = hashlib.blake2b(digest_size=8)
+        for name, array in sorted(self.arrays.items()):
+            digest.update(f"{name}{array.shape}".encode())
+            digest.update(array + np.float32(0.0))  # -0.0 equals 0.0, so it must hash alike
+        return int.from_bytes(digest.digest(), "little")
+
+
+class RecurrentModel(Protocol):
+    """A model is state -> score -> state. Sampling, beams, scoring and serving need nothing else.
+
+    Every text begins after a line end: ``start`` is the state that has read the tokenizer's boundary token.
+    """
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, ``V``."""
+        ...
+
+    def start(self, batch: int = 1) -> State:
+        """The state at the beginning of a text, for ``batch`` streams."""
+        ...
+
+    def logits(self, state: State) -> Floats:
+        """Scores ``(B, V)`` of the next token, before the softmax."""
+        ...
+
+    def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
+        """Read one token per stream, ``ids (B,)``; give the scores ``(B, V)`` of the token after it and the new state."""
+        ...
+
+    def run(self, ids: Ids, state: State) -> tuple[Floats, State]:
+        """Read ``ids (T, B)``; give the scores ``(T, B, V)`` of the token after each and the last state."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back. See ``ostinato.text.tokenizer`` for the levels."""
+
+    @property
+    def level(self) -> str:
+        """``char``, ``byte``, ``word``, ``bpe`` or ``unigram``."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, ``V``."""
+        ...
+
+    @property
+    def unk_id(self) -> int | None:
+        """The id of ``<unk>``; None at levels where every text has ids."""
+        ...
+
+    @property
+    def boundary_id(self) -> int:
+        """The line-end token, which every text begins after: ``<eos>`` at word level, a newline at the others."""
+        ...
+
+    def encode(self, text: str) -> Ids:
+        """The ids ``(T,)`` of ``text``."""
+        ...
+
+    def encode_with_spans(self, text: str) -> tuple[Ids, NDArray[np.int64]]:
+        """The ids ``(T,)`` and the span ``(T, 2)`` of each in ``text``: start and end in characters."""
+        ...
+
+    def decode(self, ids: Sequence[int] | Ids) -> str:
+        """The text of ``ids``."""
+        ...
+
+    def piece(self, token: int) -> bytes:
+        """What one token adds to the text, as UTF-8 bytes (part of a character, at byte level and in BPE)."""
+        ...
+
+    def label(self, token: int) -> str:
+        """A printable name of one token, for reports and pictures."""
+        ...
