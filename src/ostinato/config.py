@@ -52,7 +52,9 @@ class ModelConfig:
         if self.activation != "tanh" and self.cell != "rnn":
             raise ConfigError(f"activation {self.activation!r} is for --cell rnn; {self.cell} has its own")
         if self.tied and self.skip_output:
-            raise ConfigError("tied embeddings need one layer of width embed at the output; leave out skip_output or tied")
+            raise ConfigError(
+                "tied embeddings need one layer of width embed at the output; leave out skip_output or tied"
+            )
         if self.tied and self.readout != self.embed:
             source = "2 x the last layer" if self.bidirectional else "the last layer"
             raise ConfigError(
@@ -74,6 +76,36 @@ class ModelConfig:
     def from_json(values: Mapping[str, Any]) -> ModelConfig:
         """The reverse of ``to_json``. Raises ConfigError on unknown, missing or mistyped keys."""
         return from_mapping(ModelConfig, values, "model")
+
+
+@dataclass(frozen=True)
+class Regularisers:
+    """What keeps training from learning the text by heart; none of it changes how a trained model runs."""
+
+    dropout_input: float = 0.0
+    """On the embedded input (Zaremba et al. 2014)."""
+    dropout_hidden: float = 0.0
+    """Between layers."""
+    dropout_output: float = 0.0
+    """On what the output layer reads."""
+    locked: bool = False
+    """One dropout mask for all steps of a window, not a fresh one each step (Gal and Ghahramani 2016, "variational")."""
+    dropout_embedding: float = 0.0
+    """Whole tokens: every occurrence of a token in a window is dropped or kept together (Gal and Ghahramani 2016)."""
+    weight_drop: float = 0.0
+    """On the recurrent matrix U, one mask for a window (Merity et al. 2018, DropConnect of Wan et al. 2013)."""
+    activation_penalty: float = 0.0
+    """Weight of the mean square of the last layer's dropped-out output (Merity et al. 2017, AR)."""
+    temporal_penalty: float = 0.0
+    """Weight of the mean square of its change from step to step (Krueger and Memisevic 2016; Merity et al. 2017, TAR)."""
+    weight_decay: float = 0.0
+    """Decoupled, on matrices only (Loshchilov and Hutter 2019)."""
+
+    def __post_init__(self) -> None:
+        for name in ("dropout_input", "dropout_hidden", "dropout_output", "dropout_embedding", "weight_drop"):
+            check_range(name, getattr(self, name), 0.0, 0.95)
+        for name in ("activation_penalty", "temporal_penalty", "weight_decay"):
+            check_range(name, getattr(self, name), 0.0, 100.0)
 
 
 Settings = TypeVar("Settings")
@@ -100,7 +132,9 @@ def did_you_mean(word: str, known: Any) -> str:
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise ConfigError unless ``value`` is one of ``choices``."""
     if value not in choices:
-        raise ConfigError(f"{name} is {value!r}{did_you_mean(str(value), choices)}; expected one of {', '.join(choices)}")
+        raise ConfigError(
+            f"{name} is {value!r}{did_you_mean(str(value), choices)}; expected one of {', '.join(choices)}"
+        )
 
 
 def check_range(name: str, value: Any, low: float, high: float) -> None:
