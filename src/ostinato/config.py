@@ -52,9 +52,7 @@ class ModelConfig:
         if self.activation != "tanh" and self.cell != "rnn":
             raise ConfigError(f"activation {self.activation!r} is for --cell rnn; {self.cell} has its own")
         if self.tied and self.skip_output:
-            raise ConfigError(
-                "tied embeddings need one layer of width embed at the output; leave out skip_output or tied"
-            )
+            raise ConfigError("tied embeddings need one layer of width embed at the output; drop skip_output or tied")
         if self.tied and self.readout != self.embed:
             source = "2 x the last layer" if self.bidirectional else "the last layer"
             raise ConfigError(
@@ -89,15 +87,15 @@ class Regularisers:
     dropout_output: float = 0.0
     """On what the output layer reads."""
     locked: bool = False
-    """One dropout mask for all steps of a window, not a fresh one each step (Gal and Ghahramani 2016, "variational")."""
+    """One dropout mask for all steps of a window, not one a step (Gal and Ghahramani 2016, "variational")."""
     dropout_embedding: float = 0.0
-    """Whole tokens: every occurrence of a token in a window is dropped or kept together (Gal and Ghahramani 2016)."""
+    """Whole tokens: every occurrence of a token in a window is dropped or kept as one (Gal and Ghahramani 2016)."""
     weight_drop: float = 0.0
     """On the recurrent matrix U, one mask for a window (Merity et al. 2018, DropConnect of Wan et al. 2013)."""
     activation_penalty: float = 0.0
     """Weight of the mean square of the last layer's dropped-out output (Merity et al. 2017, AR)."""
     temporal_penalty: float = 0.0
-    """Weight of the mean square of its change from step to step (Krueger and Memisevic 2016; Merity et al. 2017, TAR)."""
+    """Weight of the mean square of its change from step to step (Krueger and Memisevic 2016, TAR)."""
     weight_decay: float = 0.0
     """Decoupled, on matrices only (Loshchilov and Hutter 2019)."""
 
@@ -132,9 +130,8 @@ def did_you_mean(word: str, known: Any) -> str:
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise ConfigError unless ``value`` is one of ``choices``."""
     if value not in choices:
-        raise ConfigError(
-            f"{name} is {value!r}{did_you_mean(str(value), choices)}; expected one of {', '.join(choices)}"
-        )
+        hint = did_you_mean(str(value), choices)
+        raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(choices)}{hint}")
 
 
 def check_range(name: str, value: Any, low: float, high: float) -> None:

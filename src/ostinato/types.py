@@ -1,7 +1,7 @@
 """Axis letters and the value types that cross between parts.
 
-One letter per axis, everywhere: ``T`` time, ``B`` batch (lanes), ``V`` vocabulary, ``E`` embedding, ``I`` input width of a
-layer, ``H`` hidden, ``L`` layers, ``G`` gates, ``N`` = T*B. Sequence arrays are time-major, ``(T, B, ...)``.
+One letter per axis, everywhere: ``T`` time, ``B`` batch (lanes), ``V`` vocabulary, ``E`` embedding, ``I`` input width
+of a layer, ``H`` hidden, ``L`` layers, ``G`` gates, ``N`` = T*B. Sequence arrays are time-major, ``(T, B, ...)``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class State:
         digest = hashlib.blake2b(digest_size=8)
         for name, array in sorted(self.arrays.items()):
             digest.update(f"{name}{array.shape}".encode())
-            digest.update(array + np.float32(0.0))  # -0.0 equals 0.0, so it must hash alike
+            digest.update((array + np.float32(0.0)).tobytes())  # -0.0 equals 0.0, so it must hash alike
         return int.from_bytes(digest.digest(), "little")
 
 
@@ -91,7 +91,7 @@ class RecurrentModel(Protocol):
         ...
 
     def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
-        """Read one token per stream, ``ids (B,)``; give the scores ``(B, V)`` of the token after it and the new state."""
+        """Read one token per stream, ``ids (B,)``; give the scores ``(B, V)`` of the next and the new state."""
         ...
 
     def run(self, ids: Ids, state: State) -> tuple[Floats, State]:
