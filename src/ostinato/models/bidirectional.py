@@ -1,0 +1,85 @@
+"""The bidirectional language model: each token from all before it and all after it, never from itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ostinato.config import ModelConfig, Regularisers
+from ostinato.models.tokens import TokenModel
+from ostinato.nn.recurrent import Stack, States, reverse
+
+LOOKAHEAD = 16
+"""Tokens to the right of a training window. The backward state cannot be carried from window to window (its past is
+the future), so it starts cold: this many tokens warm it up before the last prediction counts. More would cost their
+share of every window's time, less would teach the backward stack that it rarely knows anything."""
+
+
+class BidirectionalLanguageModel(TokenModel):
+    """Two independent stacks, one for each direction of reading, that share the embedding and the output layer.
+
+    The token at position t is predicted from ``[forward state after x_{<t} ; backward state after x_{>t}]``. No layer
+    sees both directions (an ``Encoder`` would), so x_t cannot leak into its own prediction (Mousa and Schuller 2017).
+    What its scores multiply to is a *pseudo*-probability: it fills gaps, it does not write on.
+    """
+
+    def __init__(self, config: ModelConfig, regularisers: Regularisers) -> None:
+        super().__init__(config, regularisers)
+        self.forward_stack = Stack(config, regularisers)
+        self.backward_stack = Stack(config, regularisers)
+
+    @property
+    def lookahead(self) -> int:
+        """LOOKAHEAD."""
+        return LOOKAHEAD
+
+    def initial_state(self, batch: int) -> States:
+        """Zeros for the forward stack, the only one whose state is carried."""
+        return self.forward_stack.initial_state(batch)
+
+    def state_names(self) -> tuple[str, ...]:
+        """``forward_stack.layers.0.h``, ..."""
+        return tuple(f"forward_stack.{name}" for name in self.forward_stack.state_names())
+
+    def read_window(self, ids: Tensor, state: States) -> tuple[Tensor, States]:
+        """Read ``ids (T+1+A, B)``; see ``TokenModel``.
+
+        The forward stack goes on from ``state`` with ``ids[: T]``; the backward stack starts from zeros at the last id
+        and reads down to ``ids[2]``. The token ``ids[j]`` lies between ``ids[: j]`` and ``ids[j+1 :]``.
+        """
+        x = self.embed(ids)
+        T = len(ids) - 1 - self.lookahead
+        ahead, last = self.forward_stack(x[:T], state)
+        back = self._read_back(x[2:])
+        return torch.cat([ahead, back[:T]], dim=-1), last
+
+    def gap_logits(self, ids: Tensor, boundary: int, lengths: Tensor | None = None) -> Tensor:
+        """Scores ``(T, B, V)`` of every position of the complete texts ``ids (T, B)``, each from all the others.
+
+        A text begins after a line end and ends with one. With ``n`` its length (``lengths (B,)``, or T)::
+
+            y = [boundary, ids_0, ..., ids_{n-1}, boundary]
+            ahead_t = forward stack, from zeros, after y_0 ... y_t             (the boundary and ids_{<t})
+            back_t  = backward stack, from zeros, after y_{n+1} ... y_{t+2}    (the boundary and ids_{>t})
+            logits_t = [ahead_t ; back_t] weight^T + bias
+
+        Scores beyond a row's length mean nothing.
+        """
+        T, B = ids.shape
+        ends = ids.new_full((B,), T) if lengths is None else lengths
+        y = torch.cat([ids.new_full((1, B), boundary), ids, ids.new_full((1, B), boundary)])
+        y[ends + 1, torch.arange(B, device=ids.device)] = boundary
+        x = self.embed(y)
+        ahead, _ = self.forward_stack(x[:T], self.forward_stack.initial_state(B))
+        return self.logits(torch.cat([ahead, self._read_back(x[2:], lengths)], dim=-1))
+
+    def last_layer(self, readout: Tensor) -> Tensor:
+        """The part ``(T, B, 2H)`` of a readout that the last layers of both stacks gave."""
+        width = self.forward_stack.last_width
+        ahead, back = readout.chunk(2, dim=-1)
+        return torch.cat([ahead[..., -width:], back[..., -width:]], dim=-1)
+
+    def _read_back(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Readout ``(T, B, R/2)`` of the backward stack at t: it has read ``x (T, B, E)`` from its end down to t."""
+        back, _ = self.backward_stack(reverse(x, lengths), self.backward_stack.initial_state(x.shape[1]), lengths)
+        return reverse(back, lengths)

@@ -1,0 +1,100 @@
+"""What both language models share: tokens in, scores of tokens out, and the loss between them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from ostinato.config import ModelConfig, Regularisers
+from ostinato.kernels.autograd import linear, linear_cross_entropy, linear_nats
+from ostinato.nn.dropout import activation_penalty, dropout, embed
+from ostinato.nn.init import initialise_embedding
+from ostinato.nn.output import Output
+from ostinato.nn.recurrent import States
+
+
+class TokenModel(nn.Module, ABC):
+    """One embedding and one output layer around whatever reads the text.
+
+    In training, with the regularisers that are on::
+
+        x = dropout_input(embedding dropout(embedding(ids)))
+        readout = what the subclass makes of x
+        logits = dropout_output(readout) weight^T + bias
+
+    A window is ``ids (T+1+A, B)``: ``ids[1 : T+1]`` are predicted, the last ``A = lookahead`` are context only.
+    ``state_dict`` keys are the tensor names of a model folder.
+    """
+
+    def __init__(self, config: ModelConfig, regularisers: Regularisers) -> None:
+        super().__init__()
+        self.config, self.regularisers = config, regularisers
+        self.embedding = nn.Embedding(config.vocab, config.embed)
+        initialise_embedding(self.embedding.weight)
+        self.output = Output(config.vocab, config.readout, tied=config.tied)
+
+    @property
+    @abstractmethod
+    def lookahead(self) -> int:
+        """Tokens after the last predicted one that a window has to bring along, ``A``."""
+
+    @abstractmethod
+    def initial_state(self, batch: int) -> States:
+        """Zeros: the state that has read nothing, parts ``(B, H)`` in the order of ``state_names``."""
+
+    @abstractmethod
+    def state_names(self) -> tuple[str, ...]:
+        """The name of each part of the carried state."""
+
+    @abstractmethod
+    def read_window(self, ids: Tensor, state: States) -> tuple[Tensor, States]:
+        """Read ``ids (T+1+A, B)``; give the readout ``(T, B, R)`` that predicts ``ids[1 : T+1]``, before dropout, and
+        the state that has read ``ids[: T]``."""
+
+    @abstractmethod
+    def last_layer(self, readout: Tensor) -> Tensor:
+        """The part ``(T, B, W)`` of a readout that the last layer gave."""
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """The input ``(T, B, E)`` of the recurrent layers for ``ids (T, B)``, with dropout in training."""
+        options = self.regularisers
+        x = embed(ids, self.embedding.weight, options.dropout_embedding, training=self.training)
+        return dropout(x, options.dropout_input, training=self.training, locked=options.locked)
+
+    def logits(self, readout: Tensor) -> Tensor:
+        """Scores ``(..., V)`` before the softmax of ``readout (..., R)``."""
+        return linear(readout, self.output.matrix(self.embedding.weight), self.output.bias)
+
+    def loss(self, ids: Tensor, state: States) -> tuple[Tensor, Tensor, States]:
+        """The sum of nats of ``ids[1 : T+1]``, the penalty per token, and the state, cut from the graph.
+
+        The objective per token is ``nats / (T*B) + penalty``. Truncated backpropagation through time: the next window
+        starts from the state, but no gradient goes back through it.
+        """
+        options = self.regularisers
+        raw, last = self.read_window(ids, state)
+        dropped = dropout(raw, options.dropout_output, training=self.training, locked=options.locked)
+        nats = linear_cross_entropy(*self._scoring(dropped, ids))
+        penalty = activation_penalty(
+            self.last_layer(raw), self.last_layer(dropped), options.activation_penalty, options.temporal_penalty
+        )
+        return nats, penalty, tuple(part.detach() for part in last)
+
+    @torch.no_grad()
+    def nats(self, ids: Tensor, state: States) -> tuple[Tensor, States]:
+        """``-log p`` of each of ``ids[1 : T+1]``, ``(T, B)``, and the state. Nothing is dropped, whatever the mode."""
+        mode = self.training
+        self.eval()
+        try:
+            readout, last = self.read_window(ids, state)
+            nats = linear_nats(*self._scoring(readout, ids))
+        finally:
+            self.train(mode)
+        return nats.view(readout.shape[:2]), last
+
+    def _scoring(self, readout: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the loss kernels take: readout ``(N, R)``, weight, bias and targets ``(N,)``."""
+        targets = ids[1 : 1 + len(readout)].flatten()
+        return readout.flatten(0, 1), self.output.matrix(self.embedding.weight), self.output.bias, targets

@@ -1,0 +1,64 @@
+"""How weights start. Every draw is from torch's global generator, so ``torch.manual_seed`` decides all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+FORGET_GATE = 1
+"""Place of ``f`` among the LSTM gates ``i, f, g, o``."""
+
+LSTM_KINDS = ("lstm", "peephole", "peephole_diagonal")
+
+
+def initialise_recurrent(weights: Mapping[str, Tensor], cell: str, activation: str) -> None:
+    """Fill the weights of one layer in place.
+
+    - ``weight_hh``: an orthogonal block per gate (Saxe et al. 2014): the state neither grows nor fades in its first
+      steps. A rectified ``rnn`` starts from the identity instead, with small input weights (Le et al. 2015).
+    - ``weight_ih``: Glorot and Bengio (2010) for each gate by itself. All gates in one matrix would count ``G*H``
+      outputs where each gate has ``H``, and start the input up to twice too quiet.
+    - ``bias``: zero; one at the forget gate of the LSTM kinds (Gers et al. 2000, Jozefowicz et al. 2015).
+    - peepholes: orthogonal at a tenth of the size when full, uniform in +-0.1 when diagonal: the gates start by
+      listening to input and output, as the LSTM's do.
+    """
+    hidden = weights["weight_hh"].shape[1]
+    for name, weight in weights.items():
+        if name == "weight_hh":
+            for block in weight.chunk(len(weight) // hidden):
+                nn.init.orthogonal_(block)
+        elif name == "weight_ih":
+            for block in weight.chunk(len(weight) // hidden):
+                nn.init.xavier_uniform_(block)
+        elif name in ("bias", "bias_hn"):
+            nn.init.zeros_(weight)
+        elif weight.ndim == 2:
+            nn.init.orthogonal_(weight, gain=0.1)
+        else:
+            nn.init.uniform_(weight, -0.1, 0.1)
+    if cell in LSTM_KINDS:
+        nn.init.ones_(weights["bias"][FORGET_GATE * hidden : (FORGET_GATE + 1) * hidden])
+    if cell == "rnn" and activation == "relu":
+        _identity_start(weights)
+
+
+def _identity_start(weights: Mapping[str, Tensor]) -> None:
+    """IRNN (Le et al. 2015, section 2): U = 1, and inputs so small that the sum of many of them stays in bounds."""
+    nn.init.eye_(weights["weight_hh"])
+    nn.init.normal_(weights["weight_ih"], std=0.001)
+
+
+@torch.no_grad()
+def initialise_embedding(weight: Tensor) -> None:
+    """Normal with standard deviation 0.1, the spread of Zaremba et al. (2014): gates start in their linear range."""
+    nn.init.normal_(weight, std=0.1)
+
+
+@torch.no_grad()
+def initialise_output(weight: Tensor) -> None:
+    """Uniform in ``+-1/sqrt(R)``: scores start near zero, and the loss near that of a uniform guess, ``log V``."""
+    bound = 1.0 / math.sqrt(weight.shape[1])
+    nn.init.uniform_(weight, -bound, bound)

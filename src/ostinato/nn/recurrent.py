@@ -1,0 +1,183 @@
+"""Recurrent layers: one layer, a stack of them, and a bidirectional encoder.
+
+A deep network computes, for layers ``k = 0, 1, ...`` and with ``x^0`` the embedded input::
+
+    y = layer_k(x^k)                        (T, B, W_k)
+    y = y + x^k                             if residual and the widths are equal
+    y = layer_norm_k(y)                     if layer_norm
+    x^{k+1} = dropout_hidden(y)             in training; what the next layer reads (and adds, if residual)
+
+    readout = y of the last layer, or with skip_output [y of layer 0 ; y of layer 1 ; ...]
+
+Dropout on the input and on the readout are the model's. The carried state of a layer is that of its cell: residual and
+normalisation act on what a layer passes on, never on what it remembers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ostinato.config import ModelConfig, Regularisers
+from ostinato.kernels.autograd import recurrent
+from ostinato.nn.dropout import dropout, weight_drop, zoneout
+from ostinato.nn.init import LSTM_KINDS, initialise_recurrent
+
+States = tuple[Tensor, ...]
+
+GATES = {"rnn": 1, "gru": 3, "gru_reset_after": 3, "lstm": 4, "peephole": 4, "peephole_diagonal": 4}
+
+
+def weight_shapes(cell: str, width_in: int, hidden: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of one layer's weights, in the order of the bundle."""
+    G, I, H = GATES[cell], width_in, hidden  # noqa: E741
+    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (G * H, I), "weight_hh": (G * H, H), "bias": (G * H,)}
+    if cell == "gru_reset_after":
+        shapes["bias_hn"] = (H,)
+    if cell in ("peephole", "peephole_diagonal"):
+        peephole = (H, H) if cell == "peephole" else (H,)
+        shapes |= {"weight_ci": peephole, "weight_cf": peephole, "weight_co": peephole}
+    return shapes
+
+
+class Recurrent(nn.Module):
+    """One layer, one direction. Its parameters are exactly those of ``weight_shapes``."""
+
+    def __init__(self, width_in: int, hidden: int, config: ModelConfig, regularisers: Regularisers) -> None:
+        super().__init__()
+        self.width = hidden
+        self._cell, self._activation = config.cell, config.activation
+        self._zoneout, self._weight_drop = config.zoneout, regularisers.weight_drop
+        for name, shape in weight_shapes(config.cell, width_in, hidden).items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+        with torch.no_grad():
+            initialise_recurrent(dict(self.named_parameters()), config.cell, config.activation)
+
+    def state_names(self) -> tuple[str, ...]:
+        """``h``, and ``c`` where the cell has one."""
+        return ("h", "c") if self._cell in LSTM_KINDS else ("h",)
+
+    def state_widths(self) -> tuple[int, ...]:
+        """The width of each part of the state."""
+        return tuple(self.width for _ in self.state_names())
+
+    def forward(self, x: Tensor, state: States, lengths: Tensor | None = None) -> tuple[Tensor, States]:
+        """Read ``x (T, B, I)`` from ``state``, parts ``(B, H)``; give outputs ``(T, B, H)`` and the last state.
+
+        With ``lengths (B,)`` a row's state stops at its own end; its outputs beyond that mean nothing.
+        """
+        T, B, _ = x.shape
+        weights: dict[str, Tensor] = dict(self.named_parameters())
+        weights["weight_hh"] = weight_drop(weights["weight_hh"], self._weight_drop, training=self.training)
+        masks = [zoneout((T, B, self.width), self._zoneout, x, training=self.training) for _ in state]
+        keep = tuple(mask for mask in masks if mask is not None) or None
+        return recurrent(self._cell, x, weights, state, activation=self._activation, lengths=lengths, keep=keep)
+
+
+class Bidirectional(nn.Module):
+    """One layer in both directions over the whole sequence, outputs side by side (Schuster and Paliwal 1997)."""
+
+    def __init__(self, width_in: int, hidden: int, config: ModelConfig, regularisers: Regularisers) -> None:
+        super().__init__()
+        self.width = 2 * hidden
+        self.left_to_right = Recurrent(width_in, hidden, config, regularisers)
+        self.right_to_left = Recurrent(width_in, hidden, config, regularisers)
+
+    def state_names(self) -> tuple[str, ...]:
+        """The names of the first direction's state, then of the second's."""
+        sides = ("left_to_right", "right_to_left")
+        return tuple(f"{side}.{name}" for side in sides for name in self.left_to_right.state_names())
+
+    def state_widths(self) -> tuple[int, ...]:
+        """The width of each part of the state."""
+        return self.left_to_right.state_widths() + self.right_to_left.state_widths()
+
+    def forward(self, x: Tensor, state: States, lengths: Tensor | None = None) -> tuple[Tensor, States]:
+        """Read ``x (T, B, I)``; give outputs ``(T, B, 2H)`` and the states at the right and at the left end.
+
+        The second direction reads each row from its own last element, ``lengths (B,)``, to its first.
+        """
+        half = len(state) // 2
+        ahead, right_end = self.left_to_right(x, state[:half], lengths)
+        back, left_end = self.right_to_left(reverse(x, lengths), state[half:], lengths)
+        return torch.cat([ahead, reverse(back, lengths)], dim=-1), (*right_end, *left_end)
+
+
+class _Deep(nn.Module):
+    """Layers on top of each other, as the head of this module says."""
+
+    def __init__(
+        self, layers: Sequence[Recurrent | Bidirectional], config: ModelConfig, regularisers: Regularisers
+    ) -> None:
+        super().__init__()
+        widths = [layer.width for layer in layers]
+        self.last_width = widths[-1]
+        self.readout_width = sum(widths) if config.skip_output else widths[-1]
+        self._residual, self._skip_output = config.residual, config.skip_output
+        self._dropout, self._locked = regularisers.dropout_hidden, regularisers.locked
+        self.layers = nn.ModuleList(layers)
+        self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-5) for width in widths if config.layer_norm)
+
+    def state_names(self) -> tuple[str, ...]:
+        """The name of each part of the state: ``layers.0.h``, ``layers.0.c``, ``layers.1.h``, ..."""
+        return tuple(f"layers.{k}.{name}" for k, layer in enumerate(self._each()) for name in layer.state_names())
+
+    def initial_state(self, batch: int) -> States:
+        """Zeros, parts ``(B, H)`` in the order of ``state_names``."""
+        like = next(self.parameters())
+        return tuple(like.new_zeros(batch, width) for layer in self._each() for width in layer.state_widths())
+
+    def forward(self, x: Tensor, state: States, lengths: Tensor | None = None) -> tuple[Tensor, States]:
+        """Read ``x (T, B, E)`` from ``state``; give the readout ``(T, B, R)`` and the last state.
+
+        With ``lengths (B,)`` a row's state stops at its own end; its readout beyond that means nothing.
+        """
+        outputs: list[Tensor] = []
+        states: list[Tensor] = []
+        parts = len(state) // len(self.layers)
+        for k, layer in enumerate(self.layers):
+            if k > 0:
+                x = dropout(outputs[-1], self._dropout, training=self.training, locked=self._locked)
+            y, last = layer(x, state[k * parts : (k + 1) * parts], lengths)
+            if self._residual and y.shape == x.shape:
+                y = y + x
+            outputs.append(self.norms[k](y) if len(self.norms) else y)
+            states.extend(last)
+        return torch.cat(outputs, dim=-1) if self._skip_output else outputs[-1], tuple(states)
+
+    def _each(self) -> Sequence[Recurrent | Bidirectional]:
+        return cast(Sequence[Recurrent | Bidirectional], self.layers)
+
+
+class Stack(_Deep):
+    """Layers of ``config.hidden`` widths that read from left to right; ``config.embed`` is the input's width."""
+
+    def __init__(self, config: ModelConfig, regularisers: Regularisers) -> None:
+        widths = (config.embed, *config.hidden)
+        layers = [Recurrent(I, H, config, regularisers) for I, H in zip(widths, config.hidden, strict=False)]  # noqa: E741
+        super().__init__(layers, config, regularisers)
+
+
+class Encoder(_Deep):
+    """The same, bidirectional layer by layer: layer k + 1 reads both directions of layer k, ``2 * hidden[k]`` wide.
+
+    It sees the whole sequence at every position: for classifying and translating, never for predicting its own input.
+    """
+
+    def __init__(self, config: ModelConfig, regularisers: Regularisers) -> None:
+        widths = (config.embed, *(2 * hidden for hidden in config.hidden))
+        layers = [Bidirectional(I, H, config, regularisers) for I, H in zip(widths, config.hidden, strict=False)]  # noqa: E741
+        super().__init__(layers, config, regularisers)
+
+
+def reverse(x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """``x (T, B, ...)`` with the first ``lengths[b]`` elements of each row b in reverse order, the rest in place."""
+    if lengths is None:
+        return x.flip(0)
+    T, B = x.shape[:2]
+    t = torch.arange(T, device=x.device).unsqueeze(1)
+    source = torch.where(t < lengths, lengths - 1 - t, t)
+    return x[source, torch.arange(B, device=x.device)]
