@@ -7,7 +7,7 @@ of a layer, ``H`` hidden, ``L`` layers, ``G`` gates, ``N`` = T*B. Sequence array
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,6 +96,23 @@ class RecurrentModel(Protocol):
 
     def run(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read ``ids (T, B)``; give the scores ``(T, B, V)`` of the token after each and the last state."""
+        ...
+
+
+class GapModel(Protocol):
+    """A bidirectional model: every token of a complete text from all the others. Scores pseudo, fills gaps."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, ``V``."""
+        ...
+
+    def gap_logits(self, ids: Ids, positions: Sequence[int] | NDArray[np.integer] | None = None) -> Floats:
+        """Scores ``(P, V)`` of the tokens at ``positions`` of the text ``ids (T,)``; of all when None, ``(T, V)``."""
+        ...
+
+    def gap_blocks(self, ids: Ids) -> Iterator[Floats]:
+        """``gap_logits`` of a long text, block after block ``(T', V)`` in order, in bounded memory."""
         ...
 
 

@@ -1,0 +1,341 @@
+"""A model folder: ``config.json``, ``model.safetensors``, ``tokenizer.json`` and ``README.md``.
+
+Nothing in it is ever executed or unpickled. ``config.json`` names the size and the SHA-256 of the weights and of the
+tokenizer and carries a digest of itself, so a flipped byte in any of the three is noticed. ``README.md`` is for
+people, who may edit it. ``training/`` belongs to the training loop and is left alone.
+
+Several files change as one: they are written to ``.new``, which is then renamed to ``.ready`` - from that moment the
+new model holds - and its files are moved into place. Readers look into ``.ready`` first; the next writer completes a
+``.ready`` and drops a ``.new`` that a crash has left behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors.numpy
+
+from ostinato.config import ModelConfig
+from ostinato.errors import BundleError, ConfigError, OstinatoError
+from ostinato.types import Floats
+
+FORMAT_VERSION = 1
+ARCHITECTURE = "recurrent_language_model"
+CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "README.md"
+TRAINING = "training"
+GATES = {"rnn": 1, "gru": 3, "gru_reset_after": 3, "lstm": 4, "peephole": 4, "peephole_diagonal": 4}
+"""Rows of blocks in the matrices of each cell, G."""
+
+_NEW, _READY = ".new", ".ready"
+_CONFIG_LIMIT = 16 << 20
+_HEADER_LIMIT = 16 << 20
+
+Kind = Literal["empty", "model", "partial", "other"]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model folder as read and checked."""
+
+    model: ModelConfig
+    tensors: Mapping[str, Floats]
+    """Read-only, by the names of ``expected_tensors``."""
+    tokenizer_path: Path
+    training: Mapping[str, Any]
+    """Summary of the training run: plain JSON values, for reports."""
+    folder: Path
+
+
+def expected_tensors(model: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a model of this configuration."""
+    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (model.vocab, model.embed)}
+    for stack in ("forward_stack", "backward_stack") if model.bidirectional else ("stack",):
+        shapes |= _stack_tensors(model, stack)
+    if not model.tied:
+        shapes["output.weight"] = (model.vocab, model.readout)
+    return {**shapes, "output.bias": (model.vocab,)}
+
+
+def _stack_tensors(model: ModelConfig, stack: str) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for k, (width, hidden) in enumerate(zip((model.embed, *model.hidden), model.hidden, strict=False)):
+        layer, rows = f"{stack}.layers.{k}.", GATES[model.cell] * hidden
+        shapes |= {layer + "weight_ih": (rows, width), layer + "weight_hh": (rows, hidden), layer + "bias": (rows,)}
+        if model.cell == "gru_reset_after":
+            shapes[layer + "bias_hn"] = (hidden,)
+        if model.cell.startswith("peephole"):
+            peephole = (hidden, hidden) if model.cell == "peephole" else (hidden,)
+            shapes |= {layer + name: peephole for name in ("weight_ci", "weight_cf", "weight_co")}
+        if model.layer_norm:
+            shapes |= {f"{stack}.norms.{k}.weight": (hidden,), f"{stack}.norms.{k}.bias": (hidden,)}
+    return shapes
+
+
+def inspect_folder(folder: str | Path) -> Kind:
+    """What a folder is: ``empty`` (or missing), a ``model``, the ``partial`` beginnings of one, or something ``other``.
+
+    ``other`` must never be overwritten unasked. A file in place of a folder is ``other``.
+    """
+    folder = Path(folder)
+    if not os.path.lexists(folder):
+        return "empty"
+    if not folder.is_dir():
+        return "other"
+    names = {entry.name for entry in folder.iterdir()}
+    if not names:
+        return "empty"
+    config = _find(folder, CONFIG)
+    if config.is_file():
+        try:
+            return "model" if "format_version" in _parse_config(config, _read(config, _CONFIG_LIMIT)) else "other"
+        except BundleError:
+            return "other"
+    return "partial" if names <= {_NEW, _READY, TRAINING} else "other"
+
+
+# Reading
+
+
+def load(folder: str | Path) -> Bundle:
+    """Read and check a model folder. Raises BundleError when it is missing, damaged, foreign, or of another version."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        found = "is a file; expected a model folder" if folder.exists() else "does not exist; give a model folder"
+        raise BundleError(f"{folder} {found} made by `ostinato train`")
+    while True:
+        config = _read_config(folder)
+        try:
+            return _load(folder, config)
+        except BundleError:
+            # A writer may have put a new model in place between our reading of one file and the next.
+            if _read_config(folder) == config:
+                raise
+
+
+def _load(folder: Path, config: Mapping[str, Any]) -> Bundle:
+    try:
+        model = ModelConfig.from_json(config["model"])
+        sums = {name: (int(config["files"][name]["bytes"]), config["files"][name]["sha256"]) for name in _CHECKED}
+        training = dict(config["training"])
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{folder / CONFIG} does not describe a model: {error}; train it again") from None
+    tokenizer = _find(folder, TOKENIZER)
+    _check_sum(tokenizer, _read(tokenizer, sums[TOKENIZER][0]), *sums[TOKENIZER])
+    return Bundle(model, _load_weights(_find(folder, WEIGHTS), model, *sums[WEIGHTS]), tokenizer, training, folder)
+
+
+_CHECKED = (WEIGHTS, TOKENIZER)
+
+
+def _find(folder: Path, name: str) -> Path:
+    ready = folder / _READY / name
+    return ready if ready.is_file() else folder / name
+
+
+def _read(path: Path, limit: int) -> bytes:
+    """The bytes of a file that must not be longer than ``limit``; one more is read to show that it is."""
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except FileNotFoundError:
+        raise BundleError(f"{path} is missing: {path.parent} is not a whole Ostinato model; train it again") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}; expected a file of an Ostinato model") from None
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = _find(folder, CONFIG)
+    data = _read(path, _CONFIG_LIMIT)
+    config = _parse_config(path, data)
+    if "format_version" not in config or config.get("architecture") != ARCHITECTURE:
+        raise BundleError(f"{path} has no format_version of Ostinato; expected a model folder made by `ostinato train`")
+    if config["format_version"] != FORMAT_VERSION:
+        raise BundleError(
+            f"{path} has format version {config['format_version']!r}; this Ostinato reads version {FORMAT_VERSION}; "
+            "update Ostinato or train the model again"
+        )
+    if data != _render(config):
+        raise BundleError(f"{path} does not match its own digest: it is damaged or was edited; restore it")
+    return config
+
+
+def _parse_config(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        config = json.loads(data)
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        raise BundleError(f"{path} is not a JSON object ({len(data):,} bytes): it is damaged or no Ostinato model")
+    return config
+
+
+def _render(config: Mapping[str, Any]) -> bytes:
+    """The one way a configuration is written; a file that differs from it in any byte is refused."""
+    body = {key: value for key, value in config.items() if key != "digest"}
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return (json.dumps({**body, "digest": digest}, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _check_sum(path: Path, data: bytes, size: int, sha256: str) -> None:
+    if len(data) != size:
+        found = "more" if len(data) > size else f"{len(data):,}"
+        raise BundleError(f"{path} has {found} bytes; expected {size:,}: it is not the file saved with this model")
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise BundleError(f"{path} is damaged or not the file saved with this model: its SHA-256 differs; restore it")
+
+
+def _load_weights(path: Path, model: ModelConfig, size: int, sha256: str) -> dict[str, Floats]:
+    shapes = expected_tensors(model)
+    _check_header(path, shapes, size)
+    data = _read(path, size)
+    _check_sum(path, data, size, sha256)
+    tensors = safetensors.numpy.load(data)
+    for tensor in tensors.values():
+        tensor.setflags(write=False)
+    return tensors
+
+
+def _check_header(path: Path, shapes: Mapping[str, tuple[int, ...]], size: int) -> None:
+    """Refuse a weights file by its header, before memory for the weights is taken."""
+    try:
+        found = path.stat().st_size
+    except OSError:
+        found = -1
+    start = _read_header(path)
+    if found != size:
+        raise BundleError(f"{path} has {found:,} bytes; expected {size:,}: it is truncated or of another model")
+    try:
+        header = json.loads(start)
+        tensors = {
+            name: (tensor["dtype"], tuple(tensor["shape"])) for name, tensor in header.items() if name != "__metadata__"
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise BundleError(f"{path} has a damaged header; expected safetensors; restore it") from None
+    _check_shapes(path, tensors, shapes)
+    if size != 8 + len(start) + 4 * sum(math.prod(shape) for shape in shapes.values()):
+        raise BundleError(f"{path} has {size:,} bytes, which its own header does not add up to; restore it")
+
+
+def _read_header(path: Path) -> bytes:
+    """The JSON header of a safetensors file."""
+    prefix = _read(path, 7)
+    length = int.from_bytes(prefix, "little")
+    if len(prefix) < 8 or not 2 <= length <= _HEADER_LIMIT:
+        raise BundleError(f"{path} has a header of {length:,} bytes; expected safetensors, with 2 to {_HEADER_LIMIT:,}")
+    return _read(path, 7 + length)[8:]
+
+
+def _check_shapes(
+    where: str | Path, found: Mapping[str, tuple[str, tuple[int, ...]]], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+    for name in sorted(found.keys() ^ expected.keys()):
+        verb = "lacks" if name in expected else "has an unknown"
+        raise BundleError(f"{where} {verb} tensor {name!r}: the weights are not of the model in {CONFIG}")
+    for name, shape in expected.items():
+        if found[name] != ("F32", shape):
+            kind, got = found[name]
+            raise BundleError(f"{where}: tensor {name!r} is {kind} of shape {got}; expected F32 of shape {shape}")
+
+
+# Writing
+
+
+def save(
+    folder: str | Path,
+    *,
+    model: ModelConfig,
+    tensors: Mapping[str, Floats],
+    tokenizer_json: str,
+    training: Mapping[str, Any],
+    card: str,
+) -> None:
+    """Write a model folder, or replace the model in one: after a crash at any moment it holds the old or the new whole.
+
+    ``tensors`` are those of ``expected_tensors(model)`` in float32; ``training`` is a summary in plain JSON values;
+    ``card`` becomes README.md. Raises BundleError when the tensors do not fit the model or the folder cannot be
+    written, OstinatoError when the disk is full; the model that was there before is untouched then.
+    """
+    folder = Path(folder)
+    found = {name: ("F32" if x.dtype == np.float32 else str(x.dtype), x.shape) for name, x in tensors.items()}
+    _check_shapes("the model to save", found, expected_tensors(model))
+    files = {
+        WEIGHTS: safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}),
+        TOKENIZER: tokenizer_json.encode(),
+    }
+    sums = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
+    config = {
+        "format_version": FORMAT_VERSION,
+        "architecture": ARCHITECTURE,
+        "model": model.to_json(),
+        "training": dict(training),
+        "files": sums,
+    }
+    with _stated_failures(folder):
+        _replace_files(folder, {**files, CONFIG: _render(config), CARD: card.encode()})
+
+
+@contextmanager
+def _stated_failures(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        shutil.rmtree(folder / _NEW, ignore_errors=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OstinatoError(
+                f"the disk is full: the model was not written to {folder}; what was there before is untouched; "
+                "free some space and try again"
+            ) from error
+        raise BundleError(f"the model cannot be written to {folder}: {error.strerror or error}") from error
+
+
+def _replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Put several files into a folder as one: see the module's docstring for the protocol."""
+    new, ready = folder / _NEW, folder / _READY
+    folder.mkdir(parents=True, exist_ok=True)
+    _move_into_place(folder)
+    if new.exists():
+        shutil.rmtree(new)
+    new.mkdir()
+    for name, data in files.items():
+        with (new / name).open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    _sync(new)
+    new.rename(ready)
+    _sync(folder)
+    _move_into_place(folder)
+
+
+def _move_into_place(folder: Path) -> None:
+    """Complete a ``.ready``; repeating it after a crash half way does no harm."""
+    ready = folder / _READY
+    if not ready.is_dir():
+        return
+    for path in sorted(ready.iterdir()):
+        path.replace(folder / path.name)
+    _sync(folder)
+    ready.rmdir()
+    _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder survive a power cut. Windows has no such call for folders."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

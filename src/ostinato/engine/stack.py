@@ -1,0 +1,132 @@
+"""A stack of recurrent layers in numpy: the same composition as ``ostinato.nn.recurrent.Stack``, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.config import ModelConfig
+from ostinato.kernels import reference
+from ostinato.types import Floats, Ids
+
+States = tuple[Floats, ...]
+"""Parts ``(B, H)`` of a stack's state, in the order of ``Stack.state_names``."""
+
+TABLE_BYTES = 16 << 20
+"""The first layer's input product is looked up, not computed, when the table of all tokens is no larger than this."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its cell, weights, and the normalisation of its output."""
+
+    cell: reference.Cell
+    weights: Mapping[str, Floats]
+    norm: tuple[Floats, Floats] | None
+    keep: float
+    """The share of the state before that stays: the expectation of zoneout."""
+
+    @property
+    def hidden(self) -> int:
+        """Width, H."""
+        return int(self.weights["weight_hh"].shape[1])
+
+    def step(self, a: Floats, state: States) -> States:
+        """The state after a step, from the projected input ``a (B, G*H)``, which is overwritten."""
+        fresh = self.cell.step(a, self.weights, state)[0]
+        if self.keep:
+            keep = np.float32(self.keep)
+            fresh = tuple(keep * old + (1 - keep) * new for old, new in zip(state, fresh, strict=True))
+        return cast(States, fresh)
+
+    def run(self, a: Floats, state: States) -> tuple[Floats, States]:
+        """Outputs ``(T, B, H)`` and the last state, from the projected inputs ``a (T, B, G*H)``, overwritten."""
+        T, B, _ = a.shape
+        outputs = np.empty((T, B, self.hidden), np.float32)
+        for t in range(T):
+            state = self.step(a[t], state)
+            outputs[t] = state[0]
+        return outputs, state
+
+    def normalise(self, y: Floats) -> Floats:
+        """Layer norm (Ba et al. 2016) over the last axis, where the model has it."""
+        if self.norm is None:
+            return y
+        centred = y - y.mean(axis=-1, keepdims=True)
+        variance = np.square(centred).mean(axis=-1, keepdims=True)
+        return cast(Floats, centred / np.sqrt(variance + np.float32(1e-5)) * self.norm[0] + self.norm[1])
+
+
+class Stack:
+    """Embedding and layers of one direction: from ids to what the output layer reads."""
+
+    def __init__(self, model: ModelConfig, tensors: Mapping[str, Floats], prefix: str = "stack.") -> None:
+        """``tensors`` are a bundle's; this stack's begin with ``prefix``."""
+        self._residual, self._skip_output = model.residual, model.skip_output
+        self._embedding = tensors["embedding.weight"]
+        self.layers = tuple(_layer(model, tensors, prefix, k) for k in range(len(model.hidden)))
+        first = self.layers[0].weights
+        self._table: Floats | None = None
+        if 4 * model.vocab * len(first["bias"]) <= TABLE_BYTES:
+            self._table = cast(Floats, reference.project(self._embedding, first))
+
+    def state_names(self) -> tuple[str, ...]:
+        """``layers.0.h``, ``layers.0.c``, ``layers.1.h``, ..."""
+        return tuple(f"layers.{k}.{part}" for k, layer in enumerate(self.layers) for part in layer.cell.parts)
+
+    def zero(self, batch: int) -> States:
+        """The state that has read nothing."""
+        return tuple(np.zeros((batch, layer.hidden), np.float32) for layer in self.layers for _ in layer.cell.parts)
+
+    def step(self, ids: Ids, states: States) -> tuple[Floats, States]:
+        """Read ``ids (B,)``; give the readout ``(B, R)`` and the new state."""
+        return self._deep(ids, states, run=False)
+
+    def run(self, ids: Ids, states: States) -> tuple[Floats, States]:
+        """Read ``ids (T, B)``; give the readouts ``(T, B, R)`` and the last state. Memory grows with T*B*G*H."""
+        return self._deep(ids, states, run=True)
+
+    def _deep(self, ids: Ids, states: States, *, run: bool) -> tuple[Floats, States]:
+        outputs: list[Floats] = []
+        last: list[Floats] = []
+        for k, layer in enumerate(self.layers):
+            before = states[len(last) : len(last) + len(layer.cell.parts)]
+            a = self._project(ids) if k == 0 else cast(Floats, reference.project(outputs[-1], layer.weights))
+            if run:
+                y, state = layer.run(a, before)
+            else:
+                state = layer.step(a, before)
+                y = state[0]
+            last.extend(state)
+            if self._residual:
+                x = self._embedding[ids] if k == 0 else outputs[-1]
+                y = y + x if y.shape == x.shape else y
+            outputs.append(layer.normalise(y))
+        return np.concatenate(outputs, axis=-1) if self._skip_output else outputs[-1], tuple(last)
+
+    def _project(self, ids: Ids) -> Floats:
+        """The input's share ``(..., G*H)`` of the first layer's gates, in memory of its own."""
+        if self._table is not None:
+            return self._table[ids]
+        return cast(Floats, reference.project(self._embedding[ids], self.layers[0].weights))
+
+
+def _layer(model: ModelConfig, tensors: Mapping[str, Floats], prefix: str, k: int) -> Layer:
+    start, norm = f"{prefix}layers.{k}.", f"{prefix}norms.{k}."
+    weights = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    return Layer(
+        reference.find(model.cell, model.activation),
+        weights,
+        (tensors[norm + "weight"], tensors[norm + "bias"]) if model.layer_norm else None,
+        model.zoneout,
+    )
+
+
+def check_ids(ids: NDArray[Any], vocab: int) -> None:
+    """Raise IndexError unless every id is a token: a negative one would silently count from the end."""
+    if ids.size and (ids.min() < 0 or ids.max() >= vocab):
+        raise IndexError(f"ids from {ids.min()} to {ids.max()}; expected 0 to {vocab - 1}")
