@@ -1,0 +1,119 @@
+"""A layer over a sequence: torch's fused layers where the mathematics is the same, our loops elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from ostinato.errors import ConfigError
+from ostinato.kernels.autograd.loops import LOOPS, RNN_LOOPS, Loop, Parts, rows
+from ostinato.kernels.autograd.products import outer, product
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, loop: Loop, names: tuple[str, ...], keep: Parts | None, x: Tensor, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        weights, state = dict(zip(names, tensors, strict=False)), tensors[len(names) :]
+        T, B, _ = x.shape
+        a = product(rows(x), weights["weight_ih"], weights["bias"]).view(T, B, -1)
+        parts, saved = loop.forward(a, weights, state, keep)
+        ctx.loop, ctx.names, ctx.keep, ctx.parts = loop, names, keep, len(parts)
+        ctx.save_for_backward(x, *tensors[: len(names)], *parts, *saved)
+        return parts[0][1:], *(part[-1].clone() for part in parts)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, d_outputs: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
+        x, *tensors = ctx.saved_tensors
+        count, split = len(ctx.names), len(ctx.names) + ctx.parts
+        weights = dict(zip(ctx.names, tensors, strict=False))
+        d_a, d_before, d_weights = ctx.loop.backward(
+            d_outputs, d_state, tuple(tensors[count:split]), tuple(tensors[split:]), weights, ctx.keep
+        )
+        d_rows = rows(d_a)
+        d_weights |= {"weight_ih": outer(d_rows, rows(x)), "bias": d_rows.sum(0)}
+        d_x = product(d_rows, weights["weight_ih"].t()).view(x.shape) if ctx.needs_input_grad[3] else None
+        return None, None, None, d_x, *(d_weights[name] for name in ctx.names), *d_before
+
+
+def _fused(cell: str, activation: str) -> Any:
+    """torch's own function for this cell, or None."""
+    if cell == "rnn":
+        return {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}.get(activation)
+    return {"lstm": torch.lstm, "gru_reset_after": torch.gru}.get(cell)
+
+
+def _run_fused(
+    function: Any, x: Tensor, weights: Mapping[str, Tensor], state: Parts, lengths: Tensor | None
+) -> tuple[Tensor, Parts]:
+    """Run torch's fused layer on our weights."""
+    bias = weights["bias"]
+    H = state[0].shape[1]
+    bias_hh = torch.zeros_like(bias)
+    if "bias_hn" in weights:
+        bias_hh = torch.cat([bias_hh[: 2 * H], weights["bias_hn"]])
+    flat = [weights["weight_ih"], weights["weight_hh"], bias, bias_hh]
+    options = (True, 1, 0.0, torch.is_grad_enabled(), False)  # has_biases, layers, dropout, train, bidirectional
+    if lengths is None:
+        hx = tuple(part[None] for part in state)
+        outputs, *final = function(x, hx if len(hx) > 1 else hx[0], flat, *options, False)
+        return outputs, tuple(part[0] for part in final)
+    packed = pack_padded_sequence(x, lengths.cpu(), enforce_sorted=False)
+    order, back = packed.sorted_indices, packed.unsorted_indices
+    assert order is not None
+    assert back is not None
+    hx = tuple(part[None, order] for part in state)
+    data, *final = function(packed.data, packed.batch_sizes, hx if len(hx) > 1 else hx[0], flat, *options)
+    outputs, _ = pad_packed_sequence(PackedSequence(data, packed.batch_sizes, order, back), total_length=len(x))
+    return outputs, tuple(part[0, back] for part in final)
+
+
+def _masks(
+    x: Tensor, state: Parts, lengths: Tensor | None, keep: Parts | None
+) -> tuple[Tensor, Parts | None, Tensor | None]:
+    """``x`` with zeros past each row's end, ``keep (T, B, H)`` with ones there, and where rows live ``(T, B, 1)``."""
+    T, B, _ = x.shape
+    shape = (T, B, state[0].shape[1])
+    if keep is not None:
+        keep = tuple(torch.as_tensor(k, dtype=x.dtype, device=x.device).expand(shape) for k in keep)
+    if lengths is None:
+        return x, keep, None
+    live = (torch.arange(T, device=x.device)[:, None] < lengths.to(x.device))[:, :, None]
+    # A row past its end is a row that keeps everything.
+    keep = tuple(torch.where(live, k, 1.0) for k in keep or (x.new_zeros(shape),) * len(state))
+    return torch.where(live, x, 0.0), keep, live
+
+
+def recurrent(
+    cell: str,
+    x: Tensor,
+    weights: Mapping[str, Tensor],
+    state: Parts,
+    *,
+    activation: str = "tanh",
+    lengths: Tensor | None = None,
+    keep: Parts | None = None,
+) -> tuple[Tensor, Parts]:
+    """Run a layer over ``x (T, B, I)`` from ``state``; give ``outputs (T, B, H)`` and the final state.
+
+    Arguments as ``ostinato.kernels.reference.forward``: ``lengths (B,)`` at least 1 each, ``keep`` one tensor per state
+    part that expands to ``(T, B, H)``. Raises ConfigError on an unknown cell.
+    """
+    function = _fused(cell, activation)
+    if function is not None and keep is None:
+        return _run_fused(function, x, weights, state, lengths)
+    table, name = (RNN_LOOPS, activation) if cell == "rnn" else (LOOPS, cell)
+    if name not in table:
+        raise ConfigError(f"no cell {cell!r} with activation {activation!r}; expected one of rnn, {', '.join(LOOPS)}")
+    x, keep, live = _masks(x, state, lengths, keep)
+    names = tuple(weights)
+    outputs, *final = _Recurrence.apply(  # type: ignore[no-untyped-call]
+        table[name], names, keep, x, *(weights[name] for name in names), *state
+    )
+    return outputs if live is None else outputs * live, tuple(final)
