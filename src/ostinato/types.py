@@ -116,6 +116,18 @@ class GapModel(Protocol):
         ...
 
 
+class Decoder(Protocol):
+    """Ids back to text, one at a time, so that it can be shown while it is made."""
+
+    def push(self, token: int) -> str:
+        """The text that can be shown now that ``token`` has come; only complete characters."""
+        ...
+
+    def finish(self) -> str:
+        """What is left at the end."""
+        ...
+
+
 class Tokenizer(Protocol):
     """Text to ids and back. See ``ostinato.text.tokenizer`` for the levels."""
 
@@ -157,4 +169,12 @@ class Tokenizer(Protocol):
 
     def label(self, token: int) -> str:
         """A printable name of one token, for reports and pictures."""
+        ...
+
+    def decoder(self) -> Decoder:
+        """A fresh decoder, at the beginning of a line."""
+        ...
+
+    def settle(self, text: str) -> tuple[str, str]:
+        """Cut ``text`` in two: what can be encoded now, whatever follows, and the rest."""
         ...
