@@ -1,0 +1,50 @@
+"""``ostinato VERB``: the list of verbs, and what becomes of errors.
+
+Exit status: 0 done, 1 a stated failure (one line on stderr), 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cyclopts import App
+
+from ostinato import __version__
+from ostinato.errors import OstinatoError
+
+VERBS = ("demo", "train", "sample", "score", "fill", "inspect", "data", "doctor")
+
+app = App(
+    name="ostinato",
+    help="Recurrent language models: a text file in, a model out that writes, scores and fills gaps.\n\n"
+    "Start with `ostinato demo`, or with `ostinato train FILE -o MODEL`.",
+    version=__version__,
+    version_flags=["--version"],
+)
+for verb in VERBS:  # by name: a verb's module, and what it imports, is loaded only when the verb is called
+    app.command(f"ostinato.cli.{verb}:{verb}", name=verb)
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """The ``ostinato`` command."""
+    try:
+        app(arguments)
+    except OstinatoError as error:
+        fail(str(error), 1)
+    except KeyboardInterrupt:
+        fail("interrupted", 130)
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fail(f"{where}{error.strerror or error}", 1)
+    except MemoryError:
+        fail("out of memory; use a smaller --batch, --hidden or --vocab", 1)
+
+
+def fail(message: str, status: int) -> None:
+    """End with one line on stderr."""
+    print("ostinato: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,239 @@
+"""What a user may set for a training run: one flat set of names for flags, environment, run.toml and keyword arguments.
+
+A name that is not set is chosen by the plan. The names and their meaning are the fields of the checked values they end up in,
+so that each is described in one place.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from ostinato.config import ModelConfig, Regularisers, check_choice, check_range, did_you_mean
+from ostinato.errors import ConfigError
+from ostinato.training.settings import TrainingConfig
+
+LEVELS = ("auto", "char", "byte", "word", "bpe", "unigram")
+DEVICES = ("auto", "cpu", "cuda")
+DEFAULT_MINUTES = 5.0
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How text becomes tokens, and which part of it is held out."""
+
+    level: str = "auto"
+    """What a token is: one of auto, char, byte, word, bpe, unigram."""
+    vocab: int | None = None
+    """Largest number of tokens, for word, bpe and unigram."""
+    min_count: int = 1
+    """Word level: a word seen less often is <unk>."""
+    lower: bool = False
+    """Word level: lower-case the text."""
+    pretokenized: bool | None = None
+    """Word level: split at blanks only, the Penn Treebank convention."""
+    valid: str = "0.1"
+    """The held-out text: a file, or the share of the text's characters to take from its end."""
+    test: str | None = None
+    """A file that is scored once, when training is done."""
+
+    def __post_init__(self) -> None:
+        check_choice("level", self.level, LEVELS)
+        if self.vocab is not None:
+            check_range("vocab", self.vocab, 2, 1 << 24)
+        check_range("min_count", self.min_count, 1, 1 << 40)
+        if self.valid_share is not None:
+            check_range("valid", self.valid_share, 1e-4, 0.5)
+
+    @property
+    def valid_share(self) -> float | None:
+        """The share to hold out; None when ``valid`` names a file."""
+        try:
+            return float(self.valid)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class ShapeSettings:
+    """Short ways to say several things at once, and where to run."""
+
+    layers: int | None = None
+    """Number of recurrent layers."""
+    dropout: float | None = None
+    """Sets dropout_input (a third of it), dropout_hidden and dropout_output."""
+    threads: int | None = None
+    """CPU threads; default: what torch chooses."""
+    device: str = "auto"
+    """One of auto, cpu, cuda."""
+
+    def __post_init__(self) -> None:
+        if self.layers is not None:
+            check_range("layers", self.layers, 1, 64)
+        if self.dropout is not None:
+            check_range("dropout", self.dropout, 0.0, 0.95)
+        if self.threads is not None:
+            check_range("threads", self.threads, 1, 1024)
+        check_choice("device", self.device, DEVICES)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One name that may be set."""
+
+    name: str
+    kind: type
+    """bool, int, float or str."""
+    text: str
+    """What it means."""
+    group: str
+
+
+_GROUPS = {
+    "Text": TextSettings,
+    "Model": ModelConfig,
+    "Shape": ShapeSettings,
+    "Regularisation": Regularisers,
+    "Training": TrainingConfig,
+}
+
+
+@cache
+def known_settings() -> dict[str, Setting]:
+    """All names, in the order they are listed in."""
+    found: dict[str, Setting] = {}
+    for group, kind in _GROUPS.items():
+        hints, texts = get_type_hints(kind), _field_texts(kind)
+        for field in fields(kind):
+            if kind is ModelConfig and field.name == "vocab":
+                continue  # the text gives the exact number; the limit is TextSettings.vocab
+            plain = str if field.name == "hidden" else _plain(hints[field.name])
+            found[field.name] = Setting(field.name, plain, texts[field.name], "Model" if group == "Shape" else group)
+    return found
+
+
+def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> dict[str, Any]:
+    """The values that are set: a flag beats ``OSTINATO_TRAIN_<NAME>`` beats a line of the TOML file."""
+    values = {name: _typed(name, value, f"{file}") for name, value in _read(file).items()} if file else {}
+    for key, text in environment.items():
+        if key.startswith("OSTINATO_TRAIN_"):
+            name = key.removeprefix("OSTINATO_TRAIN_").lower()
+            values[name] = _from_text(_known(name, "the environment"), text)
+    for name, value in flags.items():
+        if value is not None:
+            values[name] = _typed(name, value, "the call")
+    budgets = [name for name in ("minutes", "epochs", "steps") if flags.get(name) is not None]
+    if budgets:  # a budget given by flag replaces one of another kind given elsewhere
+        values = {k: v for k, v in values.items() if k not in ("minutes", "epochs", "steps") or k in budgets}
+    return values
+
+
+def part(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``values`` that are fields of the dataclass ``kind``."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
+
+
+def to_toml(values: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
+    """``values`` as a TOML file that ``--config`` reads, each with its reason beside it."""
+    lines = []
+    for name, value in values.items():
+        if value is None:
+            continue
+        reason = reasons.get(name)
+        lines.append(f"{name} = {_toml(value)}" + (f"  # {reason}" if reason else ""))
+    return "\n".join(lines) + "\n"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file; --config wants a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{file}: not readable as TOML: {error}") from None
+
+
+def _known(name: str, where: str) -> Setting:
+    setting = known_settings().get(name)
+    if setting is None:
+        raise ConfigError(f"unknown key {name!r} in {where}{did_you_mean(name, known_settings())}")
+    return setting
+
+
+def _typed(name: str, value: Any, where: str) -> Any:
+    """``value`` as the kind of the setting; numbers may come whole where a fraction is expected."""
+    setting = _known(name, where)
+    if name == "hidden":
+        return _widths(value)
+    if setting.kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if setting.kind is str and isinstance(value, int | float | Path):
+        return str(value)
+    if not isinstance(value, setting.kind) or (isinstance(value, bool) and setting.kind is not bool):
+        raise ConfigError(f"{name} in {where} is {value!r}; expected {_NAMES[setting.kind]}")
+    return value
+
+
+def _from_text(setting: Setting, text: str) -> Any:
+    if setting.kind is bool and text.lower() in ("1", "true", "yes", "0", "false", "no"):
+        return text.lower() in ("1", "true", "yes")
+    try:
+        return _typed(setting.name, setting.kind(text) if setting.kind is not bool else text, "the environment")
+    except ValueError:
+        raise ConfigError(f"{setting.name} in the environment is {text!r}; expected {_NAMES[setting.kind]}") from None
+
+
+def _widths(value: Any) -> tuple[int, ...]:
+    """``512``, ``"512,256"`` or ``[512, 256]``: one width for every layer, or one each."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    try:
+        widths = tuple(int(str(width)) for width in parts)
+    except ValueError:
+        raise ConfigError(
+            f"hidden is {value!r}; expected a width such as 256, or one for each layer: 512,256"
+        ) from None
+    for width in widths:
+        check_range("hidden", width, 1, 1 << 20)
+    return widths
+
+
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def _plain(hint: Any) -> type:
+    """The type behind ``X | None``."""
+    if get_origin(hint) in (Union, types.UnionType):
+        hint = next(part for part in get_args(hint) if part is not type(None))
+    return hint if isinstance(hint, type) else str
+
+
+def _field_texts(kind: type) -> dict[str, str]:
+    """The string under each field of a dataclass."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    texts: dict[str, str] = {}
+    for field, after in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            assert isinstance(field.target, ast.Name)
+            texts[field.target.id] = " ".join(str(after.value.value).split())
+    return texts
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)

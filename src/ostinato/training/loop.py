@@ -1,0 +1,321 @@
+"""The only training loop: windows in, a better model out, nothing lost on the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ostinato.data.lanes import Lanes, Place
+from ostinato.errors import TrainingError
+from ostinato.models.tokens import TokenModel as Model
+from ostinato.training import checkpoint
+from ostinato.training.evaluate import HeldOut
+from ostinato.training.metrics import BITS, MetricsFile, peak_memory
+from ostinato.training.optim import Average, clip_gradients, make_optimiser
+from ostinato.training.schedule import Budget, rate
+from ostinato.training.settings import TrainingConfig
+
+ROLL_BACK_AFTER = 5  # steps in a row with a loss or gradient that is not finite
+GIVE_UP_AFTER = 8  # roll-backs in one run
+RECORD_SECONDS = 1.0  # between lines of metrics.jsonl
+
+
+@dataclass
+class Progress:
+    """Where a run is; all of it goes into a checkpoint."""
+
+    step: int = 0
+    place: Place = field(default_factory=Place)
+    elapsed: float = 0.0
+    """Seconds of training, evaluations included, over all sessions of the run."""
+    cpu: float = 0.0
+    """CPU-seconds of the same, all threads."""
+    tokens: int = 0
+    best_nats: float = math.inf
+    best_step: int = 0
+    stale: int = 0
+    """Evaluations since the best."""
+    rate_scale: float = 1.0
+    """What plateau decay and roll-backs have made of the rate."""
+    skipped: int = 0
+    """Steps left out because the loss or the gradient was not finite."""
+    skipped_in_a_row: int = 0
+    rollbacks: int = 0
+    evaluated: int = 0
+    """Evaluations that are behind, of those spread over the budget."""
+    evaluated_step: int = -1
+    """Step of the last one."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {**asdict(self), "best_nats": self.best_nats if math.isfinite(self.best_nats) else None}
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Progress:
+        """The reverse of ``to_json``."""
+        best = math.inf if values["best_nats"] is None else values["best_nats"]
+        return Progress(**{**values, "place": Place(**values["place"]), "best_nats": best})
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the loop tells while it runs: ``kind`` is ``step``, ``evaluated``, ``saved`` or ``notice``."""
+
+    kind: str
+    progress: Progress
+    fraction: float
+    """Share of the budget that is used up."""
+    seconds_left: float
+    values: dict[str, float] = field(default_factory=dict)
+    """By name: loss and valid_nats in nats per token, rate, gradient_norm, tokens_per_second."""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the loop is given besides model and data."""
+
+    folder: Path
+    """Of ``metrics.jsonl`` and ``resume/``."""
+    chars_per_token: float
+    keep_best: Callable[[Model, Progress], None]
+    """Called with the model (averaged weights applied) at every new best."""
+    watch: Callable[[Report], None] = lambda report: None
+    stop: Callable[[], bool] = lambda: False
+    """Asked after every step; when it says true the run saves a checkpoint and ends."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that ``--resume`` goes on from."""
+        return self.folder / "resume" / "checkpoint.safetensors"
+
+
+class _Window:
+    """Sums over the steps since the last line of metrics."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.steps = self.tokens = self.clipped = 0
+        self.nats = self.norm = self.norm_after = self.norm_max = 0.0
+
+    def add(self, nats: float, tokens: int, before: float, after: float) -> None:
+        self.steps += 1
+        self.tokens += tokens
+        self.nats += nats
+        self.norm += before
+        self.norm_after += after
+        self.norm_max = max(self.norm_max, before)
+        self.clipped += after < before
+
+    def values(self) -> dict[str, float]:
+        return {
+            "loss": self.nats / self.tokens,
+            "gradient_norm": self.norm / self.steps,
+            "gradient_norm_max": self.norm_max,
+            "gradient_norm_clipped": self.norm_after / self.steps,
+            "clipped_share": self.clipped / self.steps,
+            "tokens_per_second": self.tokens / (time.perf_counter() - self.start),
+        }
+
+
+class Trainer:
+    """One run of training a model on lanes of text."""
+
+    def __init__(
+        self,
+        model: Model,
+        config: TrainingConfig,
+        weight_decay: float,
+        lanes: Lanes,
+        held_out: HeldOut,
+        budget: Budget,
+        around: Surroundings,
+    ) -> None:
+        self.model, self.config, self.lanes, self.held_out = model, config, lanes, held_out
+        self.budget, self.around = budget, around
+        self.optimiser = make_optimiser(model, config, weight_decay)
+        self.average = Average(model, config.average) if config.average else None
+        self.progress = Progress()
+        self.state = model.initial_state(lanes.batch)
+        self._device = next(model.parameters()).device
+        self._rate = 0.0
+
+    def resume(self) -> None:
+        """Go on from the checkpoint. Raises TrainingError or BundleError when there is none that is whole."""
+        tensors, facts = checkpoint.read(self.around.checkpoint)
+        self.state = checkpoint.restore(tensors, self.model, self.optimiser, self.average)
+        self.progress = Progress.from_json(facts["progress"])
+
+    def run(self) -> Progress:
+        """Train until the budget is used up, training stops improving, or ``stop`` says so."""
+        self._metrics = MetricsFile(self.around.folder / "metrics.jsonl", self.progress.step)
+        self._since, self._cpu_since = time.perf_counter(), time.process_time()
+        self._window = _Window()
+        self.model.train()
+        saved = time.perf_counter()
+        try:
+            if self.progress.step == 0:
+                self._evaluate()
+                self.save()  # so that there is always something to roll back to
+            while not self._finished():
+                self._step()
+                if self._evaluation_due():
+                    self._evaluate()
+                if self.around.stop():
+                    self.save()
+                    break
+                if time.perf_counter() - saved >= self.config.checkpoint_seconds and not self.progress.skipped_in_a_row:
+                    self.save()
+                    saved = time.perf_counter()
+            else:
+                self._end()
+        finally:
+            self._metrics.close()
+        return self.progress
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self._tick()
+        tensors = checkpoint.collect(self.model, self.optimiser, self.average, self.state)
+        checkpoint.write(self.around.checkpoint, tensors, {"progress": self.progress.to_json()})
+        self._tell("saved")
+
+    def _end(self) -> None:
+        if self._window.steps:
+            self._record()
+        if self.progress.evaluated_step != self.progress.step:
+            self._evaluate()
+        self.save()
+
+    def _finished(self) -> bool:
+        early = (
+            self.config.patience and self.config.schedule != "plateau" and self.progress.stale >= self.config.patience
+        )
+        return bool(early) or self._fraction() >= 1.0
+
+    def _step(self) -> None:
+        """One window: loss, gradients, clipping, update. A step that is not finite is left out and counted."""
+        progress = self.progress
+        ids = torch.from_numpy(self.lanes.window(progress.place)).to(self._device)
+        if progress.place.window == 0:
+            self.state = self.model.initial_state(self.lanes.batch)
+        tokens = (len(ids) - 1 - self.lanes.lookahead) * self.lanes.batch
+        nats, penalty, state = self.model.loss(ids, self.state)
+        self.optimiser.zero_grad(set_to_none=True)
+        (nats / tokens + penalty).backward()  # type: ignore[no-untyped-call]
+        before, after = clip_gradients(list(self.model.parameters()), self.config.clip, self.config.clip_value)
+        progress.step += 1
+        progress.place = self.lanes.after(progress.place)
+        progress.tokens += tokens
+        if not (math.isfinite(before) and math.isfinite(float(nats.detach()))):
+            self._skip()
+            return
+        self._set_rate()
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.update()
+        self.state = state
+        progress.skipped_in_a_row = 0
+        self._window.add(float(nats.detach()), tokens, before, after)
+        if time.perf_counter() - self._window.start >= RECORD_SECONDS:
+            self._record()
+
+    def _set_rate(self) -> None:
+        self._rate = rate(self.config, self._fraction()) * self.progress.rate_scale
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate
+
+    def _skip(self) -> None:
+        progress = self.progress
+        progress.skipped += 1
+        progress.skipped_in_a_row += 1
+        self.state = self.model.initial_state(self.lanes.batch)
+        if progress.skipped_in_a_row == 1:
+            self._notice(f"step {progress.step}: the loss or its gradient is not finite; the step is left out")
+        if progress.skipped_in_a_row >= ROLL_BACK_AFTER:
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        """Back to the weights of the last checkpoint, at half the rate; the text goes on where it is."""
+        progress = self.progress
+        progress.rollbacks += 1
+        if progress.rollbacks > GIVE_UP_AFTER or not self.around.checkpoint.exists():
+            raise TrainingError(
+                f"the loss is not finite at step {progress.step} after {progress.rollbacks - 1} attempts at lower rates; "
+                f"set --lr lower than {self.config.lr:g} or --clip lower than {self.config.clip:g}"
+            )
+        tensors, _ = checkpoint.read(self.around.checkpoint)
+        checkpoint.restore(tensors, self.model, self.optimiser, self.average)
+        self.state = self.model.initial_state(self.lanes.batch)
+        progress.rate_scale /= 2
+        progress.skipped_in_a_row = 0
+        self._notice(f"step {progress.step}: back to the last good checkpoint, at {progress.rate_scale:g} of the rate")
+
+    def _evaluation_due(self) -> bool:
+        return self._fraction() * self.config.evaluations >= self.progress.evaluated and self._fraction() < 1.0
+
+    def _evaluate(self) -> None:
+        """Held-out loss; the best model is kept; plateau decay. The averaged weights count where there are any."""
+        progress = self.progress
+        if self.average is None:
+            nats = self._measure()
+        else:
+            with self.average.applied():
+                nats = self._measure()
+        progress.evaluated = 1 + math.floor(self._fraction() * self.config.evaluations)
+        progress.evaluated_step = progress.step
+        if self.config.schedule == "plateau" and progress.stale >= self.config.patience:
+            progress.rate_scale /= 2
+            progress.stale = 0
+            self._notice(f"no better for {self.config.patience} evaluations: the rate goes to {progress.rate_scale:g}")
+        values = {"valid_nats": nats, "valid_bits_per_char": nats * BITS / self.around.chars_per_token}
+        self._write(values)
+        self._tell("evaluated", values)
+
+    def _measure(self) -> float:
+        nats = self.held_out.nats(self.model)
+        progress = self.progress
+        if nats < progress.best_nats:
+            progress.best_nats, progress.best_step, progress.stale = nats, progress.step, 0
+            self._tick()
+            self.around.keep_best(self.model, progress)
+        else:
+            progress.stale += 1
+        return nats
+
+    def _record(self) -> None:
+        values = {**self._window.values(), "rate": self._rate, "memory": float(peak_memory())}
+        values["bits_per_char"] = values["loss"] * BITS / self.around.chars_per_token
+        self._write(values)
+        self._tell("step", values)
+        self._window = _Window()
+
+    def _write(self, values: dict[str, float]) -> None:
+        self._tick()
+        progress = self.progress
+        place = {"step": progress.step, "epoch": progress.place.epoch, "seconds": round(progress.elapsed, 3)}
+        place["cpu_seconds"] = round(progress.cpu, 3)
+        self._metrics.write({**place, "tokens": progress.tokens, **values})
+
+    def _tick(self) -> None:
+        now, cpu = time.perf_counter(), time.process_time()
+        self.progress.elapsed += now - self._since
+        self.progress.cpu += cpu - self._cpu_since
+        self._since, self._cpu_since = now, cpu
+
+    def _fraction(self) -> float:
+        elapsed = self.progress.elapsed + time.perf_counter() - self._since
+        return self.budget.fraction(self.progress.step, elapsed)
+
+    def _notice(self, message: str) -> None:
+        self._tell("notice", message=message)
+
+    def _tell(self, kind: str, values: dict[str, float] | None = None, message: str = "") -> None:
+        left = self.budget.seconds_left(self.progress.step, self.progress.elapsed)
+        self.around.watch(Report(kind, self.progress, self._fraction(), left, values or {}, message))
