@@ -1,0 +1,87 @@
+"""How weights start, and that the seed alone decides."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from modelling import PLAIN, draw_ids, small
+
+from ostinato.config import CELLS
+from ostinato.models.build import build
+from ostinato.nn.recurrent import Recurrent
+
+H, I = 24, 10  # noqa: E741
+
+
+def layer(cell: str, activation: str = "tanh", hidden: int = H) -> dict[str, torch.Tensor]:
+    torch.manual_seed(5)
+    config = small(cell=cell, activation=activation)
+    return {name: value.detach() for name, value in Recurrent(I, hidden, config, PLAIN).named_parameters()}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_matrix_is_orthogonal_gate_by_gate(cell):
+    blocks = layer(cell)["weight_hh"].split(H)
+    for block in blocks:
+        torch.testing.assert_close(block @ block.T, torch.eye(H), atol=1e-5, rtol=0)
+    for first, second in pairwise(blocks):
+        assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_input_matrix_has_the_glorot_variance_of_one_gate(cell):
+    H = 400
+    weight = layer(cell, hidden=H)["weight_ih"]
+    assert weight.abs().max() <= math.sqrt(6 / (I + H))
+    for block in weight.split(H):  # 4000 uniform draws: the mean square is within 7% at five sigma
+        assert block.square().mean().item() == pytest.approx(2 / (I + H), rel=0.07)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_only_the_forget_bias_is_one(cell):
+    weights = layer(cell)
+    expected = torch.zeros_like(weights["bias"])
+    if cell in ("lstm", "peephole", "peephole_diagonal"):
+        expected[H : 2 * H] = 1
+    assert torch.equal(weights["bias"], expected)
+    if cell == "gru_reset_after":
+        assert torch.equal(weights["bias_hn"], torch.zeros(H))
+
+
+def test_peepholes_start_small_but_alive():
+    full, diagonal = layer("peephole"), layer("peephole_diagonal")
+    for name in ("weight_ci", "weight_cf", "weight_co"):
+        torch.testing.assert_close(full[name] @ full[name].T, 0.01 * torch.eye(H), atol=1e-6, rtol=0)
+        assert 0 < diagonal[name].abs().max() <= 0.1
+
+
+def test_relu_starts_from_the_identity_and_the_other_activations_do_not():
+    relu = layer("rnn", "relu")
+    assert torch.equal(relu["weight_hh"], torch.eye(H))
+    assert 0 < relu["weight_ih"].abs().max() < 0.01
+    for activation in ("tanh", "leaky_relu", "elu"):
+        assert not torch.equal(layer("rnn", activation)["weight_hh"], torch.eye(H))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_first_loss_is_that_of_a_uniform_guess(bidirectional):
+    torch.manual_seed(0)
+    model = build(small(vocab=50, embed=32, hidden=(64, 64), bidirectional=bidirectional), PLAIN)
+    nats, _ = model.nats(draw_ids(20 + 1 + model.lookahead, 8, vocab=50), model.initial_state(8))
+    assert nats.mean().item() == pytest.approx(math.log(50), rel=0.01)
+
+
+def test_embedding_has_its_spread():
+    torch.manual_seed(0)
+    weight = build(small(vocab=500, embed=40), PLAIN).embedding.weight
+    assert weight.std().item() == pytest.approx(0.1, rel=0.03)
+
+
+def test_the_global_seed_decides_every_weight():
+    def weights(seed: int) -> list[torch.Tensor]:
+        torch.manual_seed(seed)
+        return [p.detach() for p in build(small(cell="peephole", layer_norm=True), PLAIN).parameters() if p.ndim == 2]
+
+    assert all(torch.equal(a, b) for a, b in zip(weights(1), weights(1), strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(weights(1), weights(2), strict=True))
