@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +99,7 @@ class RecurrentModel(Protocol):
         ...
 
 
+@runtime_checkable
 class GapModel(Protocol):
     """A bidirectional model: every token of a complete text from all the others. Scores pseudo, fills gaps."""
 
