@@ -56,7 +56,8 @@ class BidirectionalLanguageModel(TokenModel):
     def gap_logits(self, ids: Tensor, boundary: int, lengths: Tensor | None = None) -> Tensor:
         """Scores ``(T, B, V)`` of every position of the complete texts ``ids (T, B)``, each from all the others.
 
-        A text begins after a line end and ends with one. With ``n`` its length (``lengths (B,)``, or T)::
+        A text begins after a line end and ends with one. With ``n`` its length (``lengths (B,)``, at least 1
+        each, or T)::
 
             y = [boundary, ids_0, ..., ids_{n-1}, boundary]
             ahead_t = forward stack, from zeros, after y_0 ... y_t             (the boundary and ids_{<t})

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ostinato.kernels.reference import state_parts
+
 FORGET_GATE = 1
 """Place of ``f`` among the LSTM gates ``i, f, g, o``."""
-
-LSTM_KINDS = ("lstm", "peephole", "peephole_diagonal")
 
 
 def initialise_recurrent(weights: Mapping[str, Tensor], cell: str, activation: str) -> None:
@@ -39,7 +39,7 @@ def initialise_recurrent(weights: Mapping[str, Tensor], cell: str, activation: s
             nn.init.orthogonal_(weight, gain=0.1)
         else:
             nn.init.uniform_(weight, -0.1, 0.1)
-    if cell in LSTM_KINDS:
+    if "c" in state_parts(cell):
         nn.init.ones_(weights["bias"][FORGET_GATE * hidden : (FORGET_GATE + 1) * hidden])
     if cell == "rnn" and activation == "relu":
         _identity_start(weights)

@@ -23,28 +23,15 @@ from torch import Tensor, nn
 
 from ostinato.config import ModelConfig, Regularisers
 from ostinato.kernels.autograd import recurrent
+from ostinato.kernels.reference import state_parts, weight_shapes
 from ostinato.nn.dropout import dropout, weight_drop, zoneout
-from ostinato.nn.init import LSTM_KINDS, initialise_recurrent
+from ostinato.nn.init import initialise_recurrent
 
 States = tuple[Tensor, ...]
 
-GATES = {"rnn": 1, "gru": 3, "gru_reset_after": 3, "lstm": 4, "peephole": 4, "peephole_diagonal": 4}
-
-
-def weight_shapes(cell: str, width_in: int, hidden: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of one layer's weights, in the order of the bundle."""
-    G, I, H = GATES[cell], width_in, hidden  # noqa: E741
-    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (G * H, I), "weight_hh": (G * H, H), "bias": (G * H,)}
-    if cell == "gru_reset_after":
-        shapes["bias_hn"] = (H,)
-    if cell in ("peephole", "peephole_diagonal"):
-        peephole = (H, H) if cell == "peephole" else (H,)
-        shapes |= {"weight_ci": peephole, "weight_cf": peephole, "weight_co": peephole}
-    return shapes
-
 
 class Recurrent(nn.Module):
-    """One layer, one direction. Its parameters are exactly those of ``weight_shapes``."""
+    """One layer, one direction. Its parameters are those of ``kernels.reference.weight_shapes``, by name and order."""
 
     def __init__(self, width_in: int, hidden: int, config: ModelConfig, regularisers: Regularisers) -> None:
         super().__init__()
@@ -58,7 +45,7 @@ class Recurrent(nn.Module):
 
     def state_names(self) -> tuple[str, ...]:
         """``h``, and ``c`` where the cell has one."""
-        return ("h", "c") if self._cell in LSTM_KINDS else ("h",)
+        return state_parts(self._cell)
 
     def state_widths(self) -> tuple[int, ...]:
         """The width of each part of the state."""
@@ -67,7 +54,8 @@ class Recurrent(nn.Module):
     def forward(self, x: Tensor, state: States, lengths: Tensor | None = None) -> tuple[Tensor, States]:
         """Read ``x (T, B, I)`` from ``state``, parts ``(B, H)``; give outputs ``(T, B, H)`` and the last state.
 
-        With ``lengths (B,)`` a row's state stops at its own end; its outputs beyond that mean nothing.
+        With ``lengths (B,)``, at least 1 each, a row's state stops at its own end; its outputs beyond that mean
+        nothing.
         """
         T, B, _ = x.shape
         weights: dict[str, Tensor] = dict(self.named_parameters())
