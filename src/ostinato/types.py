@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,4 +178,8 @@ class Tokenizer(Protocol):
 
     def settle(self, text: str) -> tuple[str, str]:
         """Cut ``text`` in two: what can be encoded now, whatever follows, and the rest."""
+        ...
+
+    def document(self) -> dict[str, Any]:
+        """The content of tokenizer.json."""
         ...
