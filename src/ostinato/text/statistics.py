@@ -1,0 +1,85 @@
+"""What kind of text it is: the figures that level, vocabulary and sizes are chosen from."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ostinato.text.codepoints import MAX_CODE, code_points
+from ostinato.text.words import Splitter, count_words
+
+SAMPLE = 4_000_000
+"""Characters looked at closely."""
+_SPACED_MARK = re.compile(r"(?<=\S) [.,;:!?](?=\s)")
+_MARK = re.compile(r"(?<=\S)[.,;:!?](?=\s)")
+_CJK = ((0x2E80, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
+
+
+@dataclass(frozen=True)
+class TextStatistics:
+    """Totals of the whole text; the rest of its first ``sampled`` characters."""
+
+    chars: int
+    bytes: int
+    lines: int
+    sampled: int
+    """Characters that the figures below are of."""
+    distinct_chars: int
+    words: int
+    """Words and symbols as word level splits them, line ends left out."""
+    distinct_words: int
+    seen_once: float
+    """Share of the distinct words that stand in the text once."""
+    tokenized: bool
+    """Looks already tokenized: holds ``<unk>``, or a blank before most punctuation."""
+    cjk: float
+    """Share of Chinese, Japanese and such characters."""
+
+    @property
+    def mean_line(self) -> float:
+        """Characters a line, its end included."""
+        return self.chars / max(self.lines, 1)
+
+
+def measure(chunks: Iterator[str], sample: int = SAMPLE) -> TextStatistics:
+    """Read the text once, in a stream; look closely at its first ``sample`` characters."""
+    chars = size = lines = 0
+    head: list[str] = []
+    for chunk in chunks:
+        if chars < sample:
+            head.append(chunk[: sample - chars])
+        chars, size, lines = chars + len(chunk), size + len(chunk.encode()), lines + chunk.count("\n")
+    text = "".join(head)
+    seen = np.bincount(code_points(text), minlength=MAX_CODE)
+    tokenized = _looks_tokenized(text)
+    words = _words(text, tokenized)
+    return TextStatistics(
+        chars=chars,
+        bytes=size,
+        lines=lines,
+        sampled=len(text),
+        distinct_chars=int(np.count_nonzero(seen)),
+        words=words.total(),
+        distinct_words=len(words),
+        seen_once=sum(count == 1 for count in words.values()) / max(len(words), 1),
+        tokenized=tokenized,
+        cjk=sum(int(seen[low : high + 1].sum()) for low, high in _CJK) / max(len(text), 1),
+    )
+
+
+def _looks_tokenized(text: str) -> bool:
+    if "<unk>" in text:
+        return True
+    spaced = len(_SPACED_MARK.findall(text))
+    attached = len(_MARK.findall(text)) - spaced
+    return spaced > 20 and spaced > 9 * attached
+
+
+def _words(text: str, tokenized: bool) -> Counter[str]:
+    words = count_words(iter([text]), Splitter(pretokenized=tokenized))
+    words.pop("\n", None)
+    return words
