@@ -1,1 +1,1 @@
-"""From a model to text: sampling, generation, filling."""
+"""From scores to text: sampling, generation, gap filling."""

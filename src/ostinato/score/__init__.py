@@ -1,1 +1,1 @@
-"""From a model and a text to numbers."""
+"""Scores of texts: what a model makes of them, in every unit the field uses."""

@@ -1,0 +1,108 @@
+"""Writing on: a generator of tokens and of the text that can be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ostinato.decode.sampling import Sampler, log_softmax
+from ostinato.errors import ConfigError
+from ostinato.types import Decoder, Floats, RecurrentModel, State, Tokenizer
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One token as it is made."""
+
+    id: int
+    logprob: float
+    """Nats, under the model's own distribution: temperature 1, nothing filtered or banned."""
+    text: str
+    """What can be shown now: whole characters, never a part of a stop string; often empty, sometimes longer."""
+    state: State
+    """Of the model, this token read."""
+
+
+class StopFilter:
+    """Lets text through up to the first of some stop strings, and holds back what might be the beginning of one."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        """Raises ConfigError on an empty stop string."""
+        if any(not stop for stop in stops):
+            raise ConfigError("a stop string is empty; expected at least one character")
+        self._stops = tuple(stops)
+        self._held = ""
+        self.stopped = False
+
+    def push(self, text: str) -> str:
+        """What can be shown now that ``text`` has come; sets ``stopped`` once a stop string is complete."""
+        text = self._held + text
+        found = [place for place in (text.find(stop) for stop in self._stops) if place >= 0]
+        if found:
+            self.stopped, self._held = True, ""
+            return text[: min(found)]
+        keep = max((_overlap(text, stop) for stop in self._stops), default=0)
+        shown, self._held = text[: len(text) - keep], text[len(text) - keep :]
+        return shown
+
+    def finish(self) -> str:
+        """What was held back: no stop string came of it."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of ``text`` that ``stop`` begins with, ``stop`` itself left out."""
+    lengths = range(min(len(text), len(stop) - 1), 0, -1)
+    return next((n for n in lengths if text.endswith(stop[:n])), 0)
+
+
+def stream_rng(seed: int, index: int = 0) -> np.random.Generator:
+    """The random numbers of sample ``index``: they depend on the seed and the index, not on how many samples there
+    are. Raises ConfigError on a negative seed."""
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}; expected 0 or more")
+    return np.random.default_rng([seed, index])
+
+
+def generate(
+    model: RecurrentModel,
+    tokenizer: Tokenizer,
+    state: State,
+    *,
+    sampler: Sampler,
+    rng: np.random.Generator,
+    tokens: int,
+    stop: Sequence[str] = (),
+    banned: Sequence[int] = (),
+    decoder: Decoder | None = None,
+) -> Iterator[Generated]:
+    """Go on from ``state`` (one stream) for up to ``tokens`` tokens or until a stop string.
+
+    ``banned`` tokens are never drawn. ``decoder`` has seen the text before, where spacing depends on it; None begins a
+    text. Raises ConfigError on an empty stop string, before the first token.
+    """
+    decoder = decoder or tokenizer.decoder()
+    stops = StopFilter(stop)
+    logits = model.logits(state)
+    for left in reversed(range(tokens)):
+        token = int(sampler(_without(logits, banned), rng.random(1))[0])
+        logprob = float(log_softmax(logits)[0, token])
+        logits, state = model.step(np.array([token], np.int64), state)
+        text = stops.push(decoder.push(token))
+        if not left and not stops.stopped:
+            text += stops.push(decoder.finish())
+            text += stops.finish()
+        yield Generated(token, logprob, text, state)
+        if stops.stopped:
+            return
+
+
+def _without(logits: Floats, banned: Sequence[int]) -> Floats:
+    if not banned:
+        return logits
+    logits = logits.copy()
+    logits[:, list(banned)] = -np.inf
+    return logits
