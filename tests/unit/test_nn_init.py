@@ -72,10 +72,12 @@ def test_first_loss_is_that_of_a_uniform_guess(bidirectional):
     assert nats.mean().item() == pytest.approx(math.log(50), rel=0.01)
 
 
-def test_embedding_has_its_spread():
+def test_embedding_and_output_have_their_spread():
     torch.manual_seed(0)
-    weight = build(small(vocab=500, embed=40), PLAIN).embedding.weight
-    assert weight.std().item() == pytest.approx(0.1, rel=0.03)
+    model = build(small(vocab=500, embed=40, hidden=(50,)), PLAIN)
+    assert model.embedding.weight.std().item() == pytest.approx(0.1, rel=0.03)
+    assert model.output.weight.std().item() == pytest.approx((1 / 50 / 3) ** 0.5, rel=0.03)
+    assert not model.output.bias.any()
 
 
 def test_the_global_seed_decides_every_weight():

@@ -1,0 +1,248 @@
+"""Layers and language models, each broken in one place on purpose: a named test of theirs must fail.
+
+The packages are imported anew with one piece of source replaced, then the tests, and the test runs on what is broken.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import ostinato
+
+SOURCE = Path(__file__).parents[2] / "src" / "ostinato"
+TESTS = Path(__file__).parents[1] / "unit"
+FRESH = ("ostinato.nn", "ostinato.models", "modelling", "mutated_tests")
+
+# A file to break, and the file of its tests.
+DROPOUT = ("nn/dropout.py", "test_nn_dropout")
+RECURRENT = ("nn/recurrent.py", "test_nn_recurrent")
+INIT = ("nn/init.py", "test_nn_init")
+TOKENS = ("models/tokens.py", "test_models_language")
+LANGUAGE = ("models/language.py", "test_models_language")
+SIDES = ("models/bidirectional.py", "test_models_bidirectional")
+
+# For each, the call that must fail in the tests (``t``): what is wrong, and which source becomes which.
+MUTANTS = {
+    RECURRENT: {
+        "check_encoder_is_two_runs(t.Encoder)": [
+            ("the second direction reads forward", "reverse(x, lengths), state[half:]", "x, state[half:]"),
+            ("its output stays reversed", "reverse(back, lengths)]", "back]"),
+            ("final states exchanged", "(*right_end, *left_end)", "(*left_end, *right_end)"),
+            ("one initial state for both", "state[half:], lengths", "state[:half], lengths"),
+            ("rows read past their end", "(x, state[:half], lengths)", "(x, state[:half])"),
+            ("padding is reversed too", "where(t < lengths, lengths - 1 - t, t)", "where(t < T, T - 1 - t, lengths)"),
+            ("reversed one off", "lengths - 1 - t", "(lengths - 2 - t) % lengths"),
+        ],
+        "check_ragged(t.Stack, 'lstm')": [
+            ("lengths forgotten", "lengths=lengths", "lengths=None"),
+        ],
+        "test_stack_is_what_the_equations_say(True, True, True)": [
+            ("no residual", "y = y + x\n            outputs", "y = y\n            outputs"),
+            ("no norm", "self.norms[k](y) if len(self.norms) else y", "y"),
+            ("norm before residual", "y = y + x\n            outputs", "y = self.norms[k](y) + x\n            outputs"),
+            ("another epsilon", "eps=1e-5", "eps=1e-3"),
+            ("first layer's state for all", "state[k * parts : (k + 1) * parts]", "state[:parts]"),
+            ("only the last layer is read", "torch.cat(outputs, dim=-1) if self._skip_output", "outputs[0] if None"),
+        ],
+        "test_dropout_between_layers_only(t.Stack)": [
+            (
+                "dropout before the first layer",
+                "if k > 0:\n                x = dropout(outputs[-1],",
+                "if True:\n                x = dropout(outputs[-1] if k else x,",
+            ),
+        ],
+        "test_locked_dropout_between_layers_is_constant_in_time()": [
+            ("not locked", ", locked=self._locked", ""),
+        ],
+        "test_skip_output_reads_what_the_layer_gave_before_dropout()": [
+            ("dropped output is read", "x = dropout(outputs[-1],", "x = outputs[-1] = dropout(outputs[-1],"),
+        ],
+    },
+    DROPOUT: {
+        "test_locked_mask_is_one_for_all_steps_and_differs_between_lanes()": [
+            ("a mask a step", "x.new_ones(1, B, width)", "torch.ones_like(x)"),
+            ("one mask for all lanes", "x.new_ones(1, B, width)", "x.new_ones(1, 1, width)"),
+        ],
+        "test_plain_mask_changes_at_every_step()": [
+            ("always locked", "if not locked:", "if False:"),
+        ],
+        "test_embedding_dropout_drops_whole_tokens_wherever_they_occur()": [
+            (
+                "occurrences, not tokens",
+                "rows * scale[ids].unsqueeze(-1)",
+                "rows * F.dropout(torch.ones(ids.shape), p).unsqueeze(-1)",
+            ),
+            ("elements, not tokens", "rows * scale[ids].unsqueeze(-1)", "F.dropout(rows, p)"),
+        ],
+        "test_weight_drop_masks_the_use_and_not_the_store()": [
+            (
+                "the stored weight is dropped",
+                "F.dropout(weight, p, training)",
+                "F.dropout(weight.data, p, training, True) * weight",
+            ),
+        ],
+        "test_zoneout_masks_in_training_expects_in_evaluation()": [
+            ("zones the wrong way round", "bernoulli_(p)", "bernoulli_(1 - p)"),
+        ],
+        "test_zoneout_in_evaluation_mixes_old_and_new()": [
+            ("expectation forgotten", "return like.new_full((1, 1, 1), p)", "return None"),
+        ],
+        "test_nothing_is_dropped_in_evaluation_or_at_zero()": [
+            ("weight drop in evaluation", "F.dropout(weight, p, training)", "F.dropout(weight, p)"),
+        ],
+        "test_penalties_in_closed_form()": [
+            ("temporal penalty on the dropped output", "raw.diff", "dropped.diff"),
+            ("activation penalty before dropout", "activation * dropped", "activation * raw"),
+        ],
+    },
+    INIT: {
+        "test_only_the_forget_bias_is_one('lstm')": [
+            ("another gate is open", "FORGET_GATE = 1", "FORGET_GATE = 2"),
+        ],
+        "test_recurrent_matrix_is_orthogonal_gate_by_gate('gru')": [
+            ("all gates as one matrix", "nn.init.orthogonal_(block)", "nn.init.orthogonal_(weight)"),
+        ],
+        "test_input_matrix_has_the_glorot_variance_of_one_gate('lstm')": [
+            ("all gates as one matrix", "nn.init.xavier_uniform_(block)", "nn.init.xavier_uniform_(weight)"),
+        ],
+        "test_relu_starts_from_the_identity_and_the_other_activations_do_not()": [
+            ("no identity", "nn.init.eye_", "nn.init.orthogonal_"),
+        ],
+        "test_embedding_and_output_have_their_spread()": [
+            ("a loud output layer", "1.0 / math.sqrt(weight.shape[1])", "1.0"),
+        ],
+    },
+    TOKENS: {
+        "check_state_is_cut(t.model_of())": [
+            ("the state is not cut", "part.detach() for part in last", "part for part in last"),
+        ],
+        "test_loss_and_nats_are_cross_entropy_of_the_next_token(False)": [
+            ("predicts its input", "ids[1 : 1 + len(readout)]", "ids[: len(readout)]"),
+        ],
+        "check_evaluation_is_deterministic(t.model_of(t.EVERYTHING, zoneout=0.2))": [
+            ("nats with dropout", "self.eval()", "pass"),
+            ("mode lost", "self.train(mode)", "pass"),
+        ],
+        "test_mode_comes_back_after_an_error()": [
+            ("mode lost on errors", "finally:\n            self", "except ValueError:\n            self"),
+        ],
+        "test_tied_gradient_is_the_sum_of_both_uses()": [
+            (
+                "only one use has a gradient",
+                "readout.flatten(0, 1), self.output.matrix(self.embedding.weight)",
+                "readout.flatten(0, 1), self.output.matrix(self.embedding.weight.detach())",
+            ),
+        ],
+        "test_output_dropout_and_penalties_are_those_of_the_papers()": [
+            ("output not dropped", "self._scoring(dropped, ids)", "self._scoring(raw, ids)"),
+        ],
+        "test_input_dropout_is_on_the_embedded_input()": [
+            ("input dropout forgotten", "dropout(x, options.dropout_input", "dropout(x, 0.0"),
+        ],
+    },
+    LANGUAGE: {
+        "test_output_dropout_and_penalties_are_those_of_the_papers()": [
+            ("penalty on every layer", "readout[..., -self.stack.last_width :]", "readout"),
+        ],
+    },
+    SIDES: {
+        "check_window_never_sees_its_target(t.BidirectionalLanguageModel)": [
+            ("the backward side sees x_t", "self._read_back(x[2:])", "self._read_back(x[1:])"),
+            (
+                "the forward side sees x_t",
+                "self.forward_stack(x[:T], state)",
+                "self.forward_stack(x[1 : T + 1], state)",
+            ),
+            ("the backward side misses x_{t+1}", "self._read_back(x[2:])", "self._read_back(x[3:])"),
+        ],
+        "check_no_gradient_from_the_target(t.BidirectionalLanguageModel)": [
+            ("x_t has a gradient", "self._read_back(x[2:])", "self._read_back(x[1:])"),
+        ],
+        "check_window_is_two_runs(t.BidirectionalLanguageModel)": [
+            ("the backward side reads forward", "reverse(x, lengths), self", "x, self"),
+            ("its readout stays reversed", "return reverse(back, lengths)", "return back"),
+            ("sides exchanged", "[ahead, back[:T]]", "[back[:T], ahead]"),
+            ("the wrong end of the backward side", "back[:T]]", "back[-T:]]"),
+            ("no context beyond the window", "self._read_back(x[2:])", "self._read_back(x[2 : T + 2])"),
+        ],
+        "check_stacks_are_independent(t.BidirectionalLanguageModel)": [
+            (
+                "one stack for both",
+                "self.backward_stack = Stack(config, regularisers)",
+                "self.backward_stack = self.forward_stack",
+            ),
+        ],
+        "check_gaps_are_two_runs(t.BidirectionalLanguageModel)": [
+            ("no line end after a short row", "y[ends + 1, torch.arange(B, device=ids.device)] = boundary", "pass"),
+            ("lengths forgotten", "self._read_back(x[2:], lengths)", "self._read_back(x[2:])"),
+        ],
+        "check_gap_never_sees_itself(t.BidirectionalLanguageModel)": [
+            ("a gap sees itself", "self._read_back(x[2:], lengths)", "self._read_back(x[1:], lengths)[:T]"),
+        ],
+        "test_penalties_are_on_the_last_layers_of_both_sides()": [
+            ("penalty on one side", "[ahead[..., -width:], back[..., -width:]]", "[back[..., -width:]]"),
+        ],
+    },
+}
+CALLS = [(place, call) for place, calls in MUTANTS.items() for call in calls]
+
+
+@contextmanager
+def broken(path: str, old: str, new: str) -> Iterator[None]:
+    """``nn`` and ``models`` import anew inside, with ``old`` replaced by ``new`` in the file at ``path``."""
+    kept = {name: module for name, module in sys.modules.items() if name.startswith(FRESH)}
+    parents = {name: vars(ostinato).get(name) for name in ("nn", "models")}
+    for name in kept:
+        del sys.modules[name]
+    try:
+        source = (SOURCE / path).read_text()
+        assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {path}; expected once"
+        load(f"ostinato.{path.removesuffix('.py').replace('/', '.')}", source.replace(old, new), path)
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.startswith(FRESH)]:
+            del sys.modules[name]
+        sys.modules.update(kept)
+        vars(ostinato).update({name: module for name, module in parents.items() if module is not None})
+
+
+def load(name: str, source: str, path: str) -> ModuleType:
+    """A module made of ``source``, under ``name`` for all who import it."""
+    module = ModuleType(name)
+    sys.modules[name] = module
+    exec(compile(source, path, "exec"), vars(module))
+    return module
+
+
+@pytest.mark.parametrize(
+    ("place", "call", "old", "new"),
+    [
+        pytest.param(place, call, old, new, id=f"{place[0]}: {name}")
+        for place, call in CALLS
+        for name, old, new in MUTANTS[place][call]
+    ],
+)
+def test_mutant_dies(place, call, old, new):
+    with broken(place[0], old, new), pytest.raises((AssertionError, RuntimeError)):
+        run(place[1], call)
+
+
+@pytest.mark.parametrize(("place", "call"), CALLS)
+def test_unbroken_lives(place, call):
+    same = "from __future__ import annotations"
+    with broken(place[0], same, same):
+        run(place[1], call)
+
+
+def run(tests: str, call: str) -> None:
+    """Call one test of a test file, imported anew."""
+    module = load("mutated_tests", (TESTS / f"{tests}.py").read_text(), tests)
+    torch.manual_seed(0)
+    eval(f"t.{call}", {"t": module})
