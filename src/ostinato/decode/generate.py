@@ -77,22 +77,24 @@ def generate(
     tokens: int,
     stop: Sequence[str] = (),
     banned: Sequence[int] = (),
+    banned_first: Sequence[int] = (),
     decoder: Decoder | None = None,
 ) -> Iterator[Generated]:
     """Go on from ``state`` (one stream) for up to ``tokens`` tokens or until a stop string.
 
-    ``banned`` tokens are never drawn. ``decoder`` has seen the text before, where spacing depends on it; None begins a
+    ``banned`` tokens are never drawn, ``banned_first`` not as the first token. ``decoder`` has seen the text before, where spacing depends on it; None begins a
     text. Raises ConfigError on an empty stop string, before the first token.
     """
     decoder = decoder or tokenizer.decoder()
     stops = StopFilter(stop)
     logits = model.logits(state)
-    for left in reversed(range(tokens)):
-        token = int(sampler(_without(logits, banned), rng.random(1))[0])
+    for made in range(1, tokens + 1):
+        kept = _without(logits, [*banned, *banned_first] if made == 1 else banned)
+        token = int(sampler(kept, rng.random(1))[0])
         logprob = float(log_softmax(logits)[0, token])
         logits, state = model.step(np.array([token], np.int64), state)
         text = stops.push(decoder.push(token))
-        if not left and not stops.stopped:
+        if made == tokens and not stops.stopped:
             text += stops.push(decoder.finish())
             text += stops.finish()
         yield Generated(token, logprob, text, state)
