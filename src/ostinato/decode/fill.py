@@ -107,6 +107,8 @@ def fill(
     ``gap_tokens`` is the length of the gaps that state none; None finds it. ``sampler`` None gives the best filling,
     else one is drawn with ``rng``. Raises ConfigError when there is no gap, or one of no or too many tokens.
     """
+    if alternatives < 0:
+        raise ConfigError(f"alternatives is {alternatives}; expected 0 or more")
     known, slots = _parse(tokenizer, text, gap_tokens)
     filler = _Filler(model, tokenizer, [tokenizer.encode(part).tolist() for part in known], slots)
     filler.best()
@@ -123,7 +125,9 @@ def _parse(tokenizer: Tokenizer, text: str, gap_tokens: int | None) -> tuple[lis
         raise ConfigError("the text has no gap; mark one with ___, as in 'to be or ___ to be'")
     slots = []
     for k, digits in enumerate(lengths):
-        length = int(digits) if digits else gap_tokens or (1 if tokenizer.level == "word" else None)
+        length = int(digits) if digits else gap_tokens
+        if length is None and tokenizer.level == "word":
+            length = 1
         if length is not None and not 1 <= length <= MOST_TOKENS:
             raise ConfigError(f"a gap has {length} tokens; expected 1 to {MOST_TOKENS}")
         lead = tokenizer.level in ("bpe", "unigram") and known[k].endswith(" ")

@@ -82,8 +82,8 @@ def generate(
 ) -> Iterator[Generated]:
     """Go on from ``state`` (one stream) for up to ``tokens`` tokens or until a stop string.
 
-    ``banned`` tokens are never drawn, ``banned_first`` not as the first token. ``decoder`` has seen the text before, where spacing depends on it; None begins a
-    text. Raises ConfigError on an empty stop string, before the first token.
+    ``banned`` tokens are never drawn, ``banned_first`` not as the first token. ``decoder`` has seen the text before,
+    where spacing depends on it; None begins a text. Raises ConfigError on an empty stop string, before the first token.
     """
     decoder = decoder or tokenizer.decoder()
     stops = StopFilter(stop)

@@ -1,0 +1,117 @@
+"""``ostinato sample``: write."""
+
+from __future__ import annotations
+
+import io
+import secrets
+import sys
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+from ostinato.cli.arguments import Flag
+from ostinato.errors import ConfigError
+from ostinato.language_model import LanguageModel, Writing, load
+
+_CONTROLS = {
+    code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"
+}
+
+
+def sample(
+    model: Path,
+    *,
+    prompt: str = "",
+    tokens: int = 400,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    stop: list[str] | None = None,
+    seed: int | None = None,
+    count: int = 1,
+    allow_unknown: Flag = False,
+    json: Flag = False,
+) -> None:
+    """Write with a model, from the beginning of a line or after a prompt.
+
+    Parameters
+    ----------
+    model
+        The model folder.
+    prompt
+        Text to go on from.
+    tokens
+        How many tokens to write (characters, bytes, words or pieces of words, as the model has them).
+    temperature
+        0 always takes the likeliest token, 1 follows the model, more is more surprising.
+    top_k
+        Draw from this many of the likeliest tokens only.
+    top_p
+        Draw from the likeliest tokens that together have this probability only; 1 is off.
+    min_p
+        Draw from tokens at least this many times as likely as the likeliest only; 0 is off.
+    stop
+        End before this text; may be given several times.
+    seed
+        The same seed gives the same text.
+    count
+        How many samples to write.
+    allow_unknown
+        Read characters or words of the prompt that the model never saw as <unk>.
+    json
+        One JSON object a sample: seed, index, prompt, text, tokens, logprob (nats, under the model itself).
+    """
+    if count < 1:
+        raise ConfigError(f"count is {count}; expected 1 or more")
+    lm = load(model)
+    options: Writing = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "stop": stop or (),
+        "seed": secrets.randbits(32) if seed is None else seed,
+        "allow_unknown": allow_unknown,
+    }
+    for index in range(count):
+        options["index"] = index
+        write = _write_json if json else _write
+        write(lm, prompt, tokens, options)
+
+
+def _write(lm: LanguageModel, prompt: str, tokens: int, options: Writing) -> None:
+    """Show a sample as it is made, and what it was on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may not know every character
+    made, logprob, last = 0, 0.0, "\n"
+    stream = lm.stream_tokens(prompt, tokens, **options)
+    _show(prompt)
+    last = prompt[-1:] or last
+    for token in stream:
+        _show(token.text)
+        made, logprob, last = made + 1, logprob + token.logprob, token.text[-1:] or last
+    print("" if last == "\n" else "\n", end="", flush=True)
+    each = f", {logprob / made:.3f} each" if made else ""
+    print(
+        f"[seed {options['seed']}, sample {options['index']}: {made} tokens, log-probability {logprob:.2f} nats{each}]",
+        file=sys.stderr,
+    )
+
+
+def _show(text: str) -> None:
+    # What a model makes up must not steer a terminal.
+    print(text.translate(_CONTROLS) if sys.stdout.isatty() else text, end="", flush=True)
+
+
+def _write_json(lm: LanguageModel, prompt: str, tokens: int, options: Writing) -> None:
+    made = list(lm.stream_tokens(prompt, tokens, **options))
+    record: dict[str, Any] = {
+        "seed": options["seed"],
+        "index": options["index"],
+        "prompt": prompt,
+        "text": "".join(token.text for token in made),
+        "tokens": len(made),
+        "logprob": sum(token.logprob for token in made),
+    }
+    print(dumps(record, ensure_ascii=False), flush=True)
