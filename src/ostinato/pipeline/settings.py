@@ -1,13 +1,14 @@
 """What a user may set for a training run: one flat set of names for flags, environment, run.toml and keyword arguments.
 
-A name that is not set is chosen by the plan. The names and their meaning are the fields of the checked values they end up in,
-so that each is described in one place.
+A name that is not set is chosen by the plan. The names and their meaning are the fields of the checked values they end
+up in, so that each is described in one place.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 import tomllib
 import types
@@ -17,9 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ostinato.config import ModelConfig, Regularisers, check_choice, check_range, did_you_mean
+from ostinato.config import ACTIVATIONS, CELLS, ModelConfig, Regularisers, check_choice, check_range, did_you_mean
 from ostinato.errors import ConfigError
-from ostinato.training.settings import TrainingConfig
+from ostinato.training.settings import OPTIMISERS, SCHEDULES, TrainingConfig
 
 LEVELS = ("auto", "char", "byte", "word", "bpe", "unigram")
 DEVICES = ("auto", "cpu", "cuda")
@@ -31,11 +32,11 @@ class TextSettings:
     """How text becomes tokens, and which part of it is held out."""
 
     level: str = "auto"
-    """What a token is: one of auto, char, byte, word, bpe, unigram."""
+    """What a token is: one of LEVELS."""
     vocab: int | None = None
     """Largest number of tokens, for word, bpe and unigram."""
     min_count: int = 1
-    """Word level: a word seen less often is <unk>."""
+    """Word and char level: what is seen less often counts as unknown."""
     lower: bool = False
     """Word level: lower-case the text."""
     pretokenized: bool | None = None
@@ -73,7 +74,7 @@ class ShapeSettings:
     threads: int | None = None
     """CPU threads; default: what torch chooses."""
     device: str = "auto"
-    """One of auto, cpu, cuda."""
+    """One of DEVICES."""
 
     def __post_init__(self) -> None:
         if self.layers is not None:
@@ -106,6 +107,17 @@ _GROUPS = {
 }
 
 
+CHOICES = {
+    "CELLS": CELLS,
+    "ACTIVATIONS": ACTIVATIONS,
+    "OPTIMISERS": OPTIMISERS,
+    "SCHEDULES": SCHEDULES,
+    "LEVELS": LEVELS,
+    "DEVICES": DEVICES,
+}
+_CHOICES = re.compile("|".join(CHOICES))  # a text that says "one of CELLS" is shown with the names
+
+
 @cache
 def known_settings() -> dict[str, Setting]:
     """All names, in the order they are listed in."""
@@ -116,7 +128,8 @@ def known_settings() -> dict[str, Setting]:
             if kind is ModelConfig and field.name == "vocab":
                 continue  # the text gives the exact number; the limit is TextSettings.vocab
             plain = str if field.name == "hidden" else _plain(hints[field.name])
-            found[field.name] = Setting(field.name, plain, texts[field.name], "Model" if group == "Shape" else group)
+            text = _CHOICES.sub(lambda name: ", ".join(CHOICES[name[0]]), texts[field.name])
+            found[field.name] = Setting(field.name, plain, text, "Model" if group == "Shape" else group)
     return found
 
 

@@ -1,7 +1,8 @@
 """All that a run needs to go on as if it had never stopped, in one file that is replaced atomically.
 
-The file is safetensors (tensors only, nothing is executed on loading); the numbers that are not tensors travel as JSON in its
-header. What is held: weights, optimiser, weight average, recurrent state, random generators, place in the text, progress.
+The file is safetensors (tensors only, nothing is executed on loading); the numbers that are not tensors travel as JSON
+in its header. What is held: weights, optimiser, weight average, recurrent state, random generators, place in the text,
+progress.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
 
 
 def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """The tensors and facts of a checkpoint. Raises TrainingError when there is none, BundleError when it is damaged."""
+    """The tensors and facts of a checkpoint. Raises TrainingError when there is none, BundleError when damaged."""
     if not path.is_file():
         raise TrainingError(f"{path}: no such checkpoint, so there is nothing to resume; train without --resume")
     try:
@@ -58,9 +59,9 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
 def collect(model: nn.Module, optimiser: torch.optim.Optimizer, average: Average | None, state: State) -> Tensors:
     """Everything that changes in a step, by name."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, slots in optimiser.state_dict()["state"].items():
+    for number, slots in optimiser.state_dict()["state"].items():
         tensors |= {
-            f"optimiser.{index}.{slot}": torch.as_tensor(value) for slot, value in slots.items() if value is not None
+            f"optimiser.{number}.{slot}": torch.as_tensor(value) for slot, value in slots.items() if value is not None
         }
     if average is not None:
         tensors |= {f"average.{index}": weight for index, weight in enumerate(average.weights)}
@@ -81,15 +82,15 @@ def restore(tensors: Tensors, model: nn.Module, optimiser: torch.optim.Optimizer
         slots.setdefault(int(index), {})[slot] = tensor
     optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
     if average is not None:
-        for index, weight in enumerate(average.weights):
-            weight.copy_(tensors[f"average.{index}"])
+        for number, weight in enumerate(average.weights):
+            weight.copy_(tensors[f"average.{number}"])
         average.steps = int(tensors["average.steps"])
     torch.set_rng_state(tensors["random.cpu"])
     if torch.cuda.is_available() and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])
     device = next(model.parameters()).device
     state = _under(tensors, "state.")
-    return tuple(state[str(index)].to(device) for index in range(len(state)))
+    return tuple(state[str(part)].to(device) for part in range(len(state)))
 
 
 def _under(tensors: Tensors, prefix: str) -> Tensors:

@@ -86,7 +86,7 @@ class Surroundings:
     chars_per_token: float
     keep_best: Callable[[Model, Progress], None]
     """Called with the model (averaged weights applied) at every new best."""
-    watch: Callable[[Report], None] = lambda report: None
+    watch: Callable[[Report], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
     """Asked after every step; when it says true the run saves a checkpoint and ends."""
 
@@ -247,7 +247,7 @@ class Trainer:
         progress.rollbacks += 1
         if progress.rollbacks > GIVE_UP_AFTER or not self.around.checkpoint.exists():
             raise TrainingError(
-                f"the loss is not finite at step {progress.step} after {progress.rollbacks - 1} attempts at lower rates; "
+                f"the loss is not finite at step {progress.step}, after {progress.rollbacks - 1} tries at lower rates; "
                 f"set --lr lower than {self.config.lr:g} or --clip lower than {self.config.clip:g}"
             )
         tensors, _ = checkpoint.read(self.around.checkpoint)

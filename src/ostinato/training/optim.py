@@ -72,4 +72,4 @@ class Average:
 
 def _copy(values: list[Tensor], into: list[nn.Parameter]) -> None:
     with torch.no_grad():
-        torch._foreach_copy_(into, values)
+        torch._foreach_copy_(list[Tensor](into), values)

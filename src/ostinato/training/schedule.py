@@ -31,7 +31,7 @@ class Budget:
 
 
 def rate(config: TrainingConfig, fraction: float) -> float:
-    """The learning rate at ``fraction`` of the budget: linear warm-up, then half a cosine (Loshchilov and Hutter 2017)."""
+    """The learning rate at ``fraction`` of the budget: linear warm-up, then half a cosine (SGDR, 2017)."""
     warm = min(1.0, fraction / config.warmup) if config.warmup else 1.0
     if config.schedule != "cosine":
         return config.lr * warm

@@ -1,0 +1,150 @@
+"""What a training run shows: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Mapping
+from types import FrameType, TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from ostinato.pipeline.listener import Listener
+from ostinato.pipeline.prepare import Prepared
+from ostinato.pipeline.run import describe
+from ostinato.training.loop import Report
+from ostinato.training.plan import Plan
+
+SHOWN = ("level", "cell", "layers", "hidden", "embed", "tied", "batch", "bptt", "lr", "dropout", "evaluations")
+
+
+class TrainConsole(Listener):
+    """Shows a run on stderr (so that ``--json`` has stdout to itself) and turns Ctrl-C into a saved stop."""
+
+    def __init__(self, *, json: bool) -> None:
+        self._json = json
+        self._console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+        self._progress = Progress(
+            TextColumn("{task.fields[status]}"), BarColumn(bar_width=24), TextColumn("{task.fields[left]}"),
+            console=self._console, transient=True,
+        )  # fmt: skip
+        self._task = self._progress.add_task("", total=1.0, status="", left="")
+        self._valid = ""
+        self._stopping = False
+        self._folder = ""
+
+    def __enter__(self) -> TrainConsole:
+        self._before = {s: signal.signal(s, self._interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if isinstance(error, KeyboardInterrupt) and self._folder:
+            self._say(f"saved; go on with: ostinato train -o {self._folder} --resume")
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping or not self._folder:  # a second Ctrl-C, or nothing to save yet
+            raise KeyboardInterrupt
+        self._stopping = True
+        self._say("stopping after this step; once more to stop at once, without saving")
+
+    def stop(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self._stopping
+
+    def prepared(self, prepared: Prepared, seconds: float) -> None:
+        """Say what the text is."""
+        parts = prepared.store.parts
+        facts = prepared.facts("train")
+        how = "reused from an earlier run" if prepared.reused else f"prepared in {seconds:.1f} s"
+        held_out = ", ".join(f"{len(ids):,} {name}" for name, ids in parts.items() if name != "train")
+        self._say(
+            f"text     {facts['chars']:,} characters, {len(parts['train']):,} {prepared.tokenizer.level} tokens of "
+            f"{prepared.tokenizer.vocab_size:,} kinds to train on; {held_out}; {how}"
+        )
+        self._level_reason = prepared.level.reason
+
+    def planned(self, plan: Plan, folder: str) -> None:
+        """Show the choices and why."""
+        self._folder = folder
+        self._say(f"model    {describe(plan.model)}")
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        reasons = {"level": self._level_reason, **plan.reasons}
+        for name in SHOWN:
+            value = plan.values.get(name)
+            if name in reasons and value is not None:
+                shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                table.add_row(f"  {name}", shown, Text(reasons[name], style="dim"))
+        self._console.print(table)
+        if self._console.is_terminal:
+            self._progress.start()
+
+    def report(self, report: Report) -> None:
+        """Move the live line; off a terminal, print a line at each evaluation."""
+        values = report.values
+        if report.kind == "notice":
+            self._say(report.message)
+        if report.kind == "evaluated":
+            self._valid = f"held out {values['valid_bits_per_char']:.3f}"
+            if not self._console.is_terminal:
+                self._say(
+                    f"{report.fraction:4.0%}  step {report.progress.step:,}  held out "
+                    f"{values['valid_bits_per_char']:.3f} bits/char  {_clock(report.seconds_left)} left"
+                )
+        if report.kind == "step":
+            status = (
+                f"{values['bits_per_char']:.3f} bits/char  {self._valid}  {values['tokens_per_second']:,.0f} tokens/s"
+            )
+            self._progress.update(
+                self._task,
+                completed=min(1.0, report.fraction),
+                status=status,
+                left=f"{_clock(report.seconds_left)} left",
+            )
+
+    def sample(self, text: str) -> None:
+        """Show what the model writes so far."""
+        line = " ".join(text.split())
+        self._console.print(Text("  > " + line[:200], style="italic dim"))
+
+    def finished(self, summary: Mapping[str, Any]) -> None:
+        """Show what was reached."""
+        self._progress.stop()
+        if self._json:
+            print(json.dumps(summary))
+        self._say(
+            f"done     {summary['seconds'] / 60:.1f} minutes, {summary['steps']:,} steps, {summary['epochs']:.1f} epochs, "
+            f"{summary['cpu_seconds']:.0f} CPU-seconds; best at step {summary['best_step']:,}"
+        )
+        kind = "pseudo-perplexity" if summary["bidirectional"] else "perplexity"
+        for part in ("valid", "test"):
+            if part in summary:
+                scores = summary[part]
+                self._say(
+                    f"{'held out' if part == 'valid' else 'test':8} {scores['bits_per_char']:.4f} bits/char  "
+                    f"{scores['bits_per_byte']:.4f} bits/byte  {scores['nats_per_token']:.4f} nats/token  "
+                    f"{kind} {scores['perplexity']:.2f}  ({scores['tokens']:,} tokens)"
+                )
+        folder = summary["folder"]
+        verb = f'ostinato fill {folder} "some ___ text"' if summary["bidirectional"] else f"ostinato sample {folder}"
+        self._say(f"model    {folder}\nnext     {verb}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(Text(text))
+
+
+def _clock(seconds: float) -> str:
+    if seconds != seconds:  # NaN: not known yet
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,47 @@
+"""What a token should be, from the kind and size of the text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ostinato.pipeline.settings import TextSettings
+from ostinato.text.statistics import TextStatistics
+from ostinato.text.tokenizer import TokenizerOptions
+
+CLOSED_VOCABULARY = 60_000  # words, of an already tokenized text, that one output layer can still hold
+MANY_CHARACTERS = 1_000
+
+
+@dataclass(frozen=True)
+class Level:
+    """The tokenizer to make, and why."""
+
+    options: TokenizerOptions
+    reason: str
+
+
+def choose_level(settings: TextSettings, text: TextStatistics) -> Level:
+    """The level that scored best, per character, at this kind and size of text; docs/plan.md has the measurements."""
+    level, reason = settings.level, "as asked for"
+    if level == "auto":
+        level, reason = _level(text)
+    vocab = settings.vocab
+    if vocab is None and level in ("bpe", "unigram"):
+        vocab = _pieces(text)
+    pretokenized = level == "word" and (text.tokenized if settings.pretokenized is None else settings.pretokenized)
+    asked_for_words = level == "word" or (settings.level != "auto" and level != "char")
+    min_count = settings.min_count if asked_for_words or level == "char" else 1
+    return Level(TokenizerOptions(level, vocab, min_count, settings.lower, pretokenized), reason)
+
+
+def _level(text: TextStatistics) -> tuple[str, str]:
+    if text.tokenized and text.distinct_words <= CLOSED_VOCABULARY and text.seen_once < 0.1:
+        return "word", f"the text is tokenized already, with a closed vocabulary of {text.distinct_words:,} words"
+    if text.cjk > 0.2 or text.chars < 2_000_000 or text.distinct_chars > MANY_CHARACTERS:
+        return "char", f"{text.chars:,} characters, {text.distinct_chars:,} of them distinct"
+    return "bpe", f"{text.chars:,} characters: enough to learn pieces of words from"
+
+
+def _pieces(text: TextStatistics) -> int:
+    """More text supports more pieces; 512 to 8192."""
+    return max(512, min(8192, 1 << max(0, (text.chars // 1000)).bit_length()))

@@ -1,0 +1,134 @@
+"""Text files to ids on disk: choose the level, make the tokenizer, encode, keep it all under a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ostinato.data.store import Store, open_store, write_store
+from ostinato.errors import ConfigError, TextError
+from ostinato.pipeline.level import Level, choose_level
+from ostinato.pipeline.settings import TextSettings
+from ostinato.text.corpus import Corpus
+from ostinato.text.statistics import TextStatistics, measure
+from ostinato.text.tokenizer import TokenizerOptions, build, encode_chunks, load, to_json
+from ostinato.types import Ids, Tokenizer
+
+_FORMAT = 1  # of what a fingerprint stands for; raise it when the same settings come to mean other ids
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A text ready to train on."""
+
+    tokenizer: Tokenizer
+    store: Store
+    """Ids of ``train``, ``valid`` and, when there is one, ``test``."""
+    statistics: TextStatistics
+    level: Level
+    fingerprint: str
+    reused: bool
+    """Whether the ids were there from an earlier run."""
+
+    def facts(self, part: str) -> dict[str, int]:
+        """Characters, bytes, words, lines, unknown tokens of a part."""
+        facts: dict[str, int] = self.store.facts[part]
+        return facts
+
+
+def cache_folder() -> Path:
+    """Where prepared texts are kept: OSTINATO_CACHE, or ostinato/ in the user's cache."""
+    own = os.environ.get("OSTINATO_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ostinato"
+
+
+def prepare(texts: Sequence[str | Path], settings: TextSettings) -> Prepared:
+    """Read, tokenize and store ``texts``. Raises TextError or ConfigError when they cannot be used."""
+    corpus = Corpus(texts)
+    statistics = measure(corpus.chunks())
+    level = choose_level(settings, statistics)
+    parts = _parts(corpus, settings)
+    fingerprint = _fingerprint(parts, level.options)
+    folder = cache_folder() / "ids" / fingerprint
+    store = open_store(folder)
+    if store is not None:
+        return Prepared(load(folder / "tokenizer.json"), store, statistics, level, fingerprint, reused=True)
+    tokenizer = build(level.options, parts["train"].chunks)
+    counts: dict[str, Any] = {}
+    streams = {name: _encoded(part, tokenizer, counts.setdefault(name, {})) for name, part in parts.items()}
+    store = write_store(folder, tokenizer.vocab_size, streams, counts, {"tokenizer.json": to_json(tokenizer)})
+    return Prepared(tokenizer, store, statistics, level, fingerprint, reused=False)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Characters ``start`` to ``stop`` of a corpus."""
+
+    corpus: Corpus
+    start: int
+    stop: int
+
+    def chunks(self) -> Iterator[str]:
+        return self.corpus.slice_chars(self.start, self.stop)
+
+
+def _parts(corpus: Corpus, settings: TextSettings) -> dict[str, _Part]:
+    share = settings.valid_share
+    cut = corpus.chars if share is None else int(corpus.chars * (1.0 - share))
+    parts = {"train": _Part(corpus, 0, cut)}
+    if share is None:
+        valid = Corpus([settings.valid])
+        parts["valid"] = _Part(valid, 0, valid.chars)
+    else:
+        parts["valid"] = _Part(corpus, cut, corpus.chars)
+    if settings.test is not None:
+        test = Corpus([settings.test])
+        parts["test"] = _Part(test, 0, test.chars)
+    if cut == 0 or parts["valid"].stop == parts["valid"].start:
+        raise TextError(
+            f"the text has {corpus.chars} characters, too few to hold some out; give more text or --valid FILE"
+        )
+    return parts
+
+
+def _fingerprint(parts: dict[str, _Part], options: TokenizerOptions) -> str:
+    what = {
+        "format": _FORMAT,
+        "parts": {name: (part.corpus.fingerprint(), part.start, part.stop) for name, part in parts.items()},
+        "tokenizer": asdict(options),
+    }
+    return hashlib.blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _encoded(part: _Part, tokenizer: Tokenizer, counts: dict[str, int]) -> Iterator[Ids]:
+    """The ids of a part, chunk by chunk, counting what goes by."""
+    counts.update(chars=0, bytes=0, unknown=0)
+    for ids in encode_chunks(tokenizer, _counted(part.chunks(), counts)):
+        if tokenizer.unk_id is not None:
+            counts["unknown"] += int(np.count_nonzero(ids == tokenizer.unk_id))
+        yield ids
+
+
+def _counted(chunks: Iterator[str], counts: dict[str, int]) -> Iterator[str]:
+    for chunk in chunks:
+        counts["chars"] += len(chunk)
+        counts["bytes"] += len(chunk.encode())
+        yield chunk
+
+
+def require_same_text(found: str, expected: str) -> None:
+    """Raise ConfigError unless two fingerprints are equal: a run resumes only with the text it began with."""
+    if found != expected:
+        raise ConfigError(
+            "--resume with another text, or other tokens, than the run began with; give the same files, "
+            "or train anew with --force"
+        )
