@@ -58,7 +58,7 @@ def sample(
     count
         How many samples to write.
     allow_unknown
-        Read characters or words of the prompt that the model never saw as <unk>.
+        Read characters or words of the prompt that the model never saw as unknown ones.
     json
         One JSON object a sample: seed, index, prompt, text, tokens, logprob (nats, under the model itself).
     """

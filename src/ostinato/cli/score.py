@@ -44,7 +44,7 @@ def score(
     state
         carry: a text is one stream; reset: every line begins anew.
     unk
-        count: a token the model never saw is scored as <unk>; skip: it is read and left out.
+        count: a token the model never saw is scored as the unknown one; skip: it is read and left out.
     line_end
         Score line ends; else they are read and left out.
     json

@@ -38,9 +38,8 @@ def load_state(path: str | Path, engine: Engine) -> State:
     if metadata.get("model") != engine.fingerprint:
         raise BundleError(f"{path} is not a state of this model; load it with the model that saved it")
     state = State({name: arrays[name] for name in sorted(arrays)})
-    widths = {name: array.shape[1:] for name, array in state.arrays.items()}
-    if widths != {name: (width,) for name, width in engine.state_widths.items()} or metadata["state"] != str(
-        hash(state)
-    ):
+    shapes = {name: array.shape[1:] for name, array in state.arrays.items()}
+    expected = {name: (width,) for name, width in engine.state_widths.items()}
+    if shapes != expected or metadata.get("state") != str(hash(state)):
         raise BundleError(f"{path} is damaged: its contents do not match what was saved")
     return state

@@ -1,0 +1,47 @@
+"""Models with random weights, and folders of them, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ostinato import bundle
+from ostinato.config import ModelConfig
+from ostinato.text.tokenizer import TokenizerOptions, build, to_json
+from ostinato.types import Floats, Tokenizer
+
+TEXT = "to be or not to be, that is the question:\nwhether 'tis nobler in the mind to suffer\n\nnaïve café\n" * 8
+
+
+def config(**changes: Any) -> ModelConfig:
+    """An odd-sized two-layer LSTM, with changes."""
+    return ModelConfig(**{"vocab": 11, "embed": 6, "hidden": (5, 7), **changes})
+
+
+def weights(model: ModelConfig, seed: int = 0, scale: float = 0.5) -> dict[str, Floats]:
+    """Normal numbers for every tensor: no gate, unit or bias is like another."""
+    rng = np.random.default_rng(seed)
+    shapes = bundle.expected_tensors(model)
+    return {name: rng.normal(0, scale, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def tokenizer(level: str = "char", text: str = TEXT, **options: Any) -> Tokenizer:
+    """A tokenizer made from ``text``."""
+    return build(TokenizerOptions(level=level, **options), lambda: iter([text]))
+
+
+def write_folder(folder: Path, level: str = "char", *, seed: int = 0, scale: float = 0.5, **changes: Any) -> Path:
+    """A model folder with random weights."""
+    tokens = tokenizer(level)
+    model = config(vocab=tokens.vocab_size, **changes)
+    bundle.save(
+        folder,
+        model=model,
+        tensors=weights(model, seed, scale),
+        tokenizer_json=to_json(tokens),
+        training={"minutes": 5, "bits_per_char": 1.5},
+        card="# A model\n",
+    )
+    return folder
