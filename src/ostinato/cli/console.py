@@ -11,7 +11,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 from rich.text import Text
 
 from ostinato.pipeline.listener import Listener
@@ -51,7 +50,7 @@ class TrainConsole(Listener):
         if isinstance(error, KeyboardInterrupt) and self._folder:
             self._say(f"saved; go on with: ostinato train -o {self._folder} --resume")
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         if self._stopping or not self._folder:  # a second Ctrl-C, or nothing to save yet
             raise KeyboardInterrupt
         self._stopping = True
@@ -77,14 +76,13 @@ class TrainConsole(Listener):
         """Show the choices and why."""
         self._folder = folder
         self._say(f"model    {describe(plan.model)}")
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         reasons = {"level": self._level_reason, **plan.reasons}
         for name in SHOWN:
             value = plan.values.get(name)
             if name in reasons and value is not None:
                 shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-                table.add_row(f"  {name}", shown, Text(reasons[name], style="dim"))
-        self._console.print(table)
+                line = Text(f"  {name:12} {shown:9} ")
+                self._console.print(line.append(reasons[name], style="dim"))
         if self._console.is_terminal:
             self._progress.start()
 
@@ -101,9 +99,8 @@ class TrainConsole(Listener):
                     f"{values['valid_bits_per_char']:.3f} bits/char  {_clock(report.seconds_left)} left"
                 )
         if report.kind == "step":
-            status = (
-                f"{values['bits_per_char']:.3f} bits/char  {self._valid}  {values['tokens_per_second']:,.0f} tokens/s"
-            )
+            speed = f"{values['tokens_per_second']:,.0f} tokens/s"
+            status = f"{values['bits_per_char']:.3f} bits/char  {self._valid}  {speed}"
             self._progress.update(
                 self._task,
                 completed=min(1.0, report.fraction),
@@ -122,8 +119,8 @@ class TrainConsole(Listener):
         if self._json:
             print(json.dumps(summary))
         self._say(
-            f"done     {summary['seconds'] / 60:.1f} minutes, {summary['steps']:,} steps, {summary['epochs']:.1f} epochs, "
-            f"{summary['cpu_seconds']:.0f} CPU-seconds; best at step {summary['best_step']:,}"
+            f"done     {summary['seconds'] / 60:.1f} minutes, {summary['steps']:,} steps, "
+            f"{summary['epochs']:.1f} epochs, {summary['cpu_seconds']:.0f} CPU-seconds; best at step {summary['best_step']:,}"
         )
         kind = "pseudo-perplexity" if summary["bidirectional"] else "perplexity"
         for part in ("valid", "test"):
