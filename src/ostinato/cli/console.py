@@ -120,7 +120,8 @@ class TrainConsole(Listener):
             print(json.dumps(summary))
         self._say(
             f"done     {summary['seconds'] / 60:.1f} minutes, {summary['steps']:,} steps, "
-            f"{summary['epochs']:.1f} epochs, {summary['cpu_seconds']:.0f} CPU-seconds; best at step {summary['best_step']:,}"
+            f"{summary['epochs']:.1f} epochs, {summary['cpu_seconds']:.0f} CPU-seconds; "
+            f"best at step {summary['best_step']:,}"
         )
         kind = "pseudo-perplexity" if summary["bidirectional"] else "perplexity"
         for part in ("valid", "test"):
