@@ -115,7 +115,10 @@ MUTANTS = {
         "test_relu_starts_from_the_identity_and_the_other_activations_do_not()": [
             ("no identity", "nn.init.eye_", "nn.init.orthogonal_"),
         ],
-        "test_embedding_and_output_have_their_spread()": [
+        "test_first_layer_hears_tokens_at_variance_one(40, 300)": [
+            ("a quiet embedding", "std=TIED_SPREAD if tied else math.sqrt((E + hidden) / (2 * E))", "std=0.1"),
+        ],
+        "test_tied_embedding_and_output_have_their_spread()": [
             ("a loud output layer", "1.0 / math.sqrt(weight.shape[1])", "1.0"),
         ],
     },

@@ -72,12 +72,21 @@ def test_first_loss_is_that_of_a_uniform_guess(bidirectional):
     assert nats.mean().item() == pytest.approx(math.log(50), rel=0.01)
 
 
-def test_embedding_and_output_have_their_spread():
+@pytest.mark.parametrize(("embed", "hidden"), [(40, 300), (300, 40)])
+def test_first_layer_hears_tokens_at_variance_one(embed, hidden):
     torch.manual_seed(0)
-    model = build(small(vocab=500, embed=40, hidden=(50,)), PLAIN)
-    assert model.embedding.weight.std().item() == pytest.approx(0.1, rel=0.03)
-    assert model.output.weight.std().item() == pytest.approx((1 / 50 / 3) ** 0.5, rel=0.03)
-    assert not model.output.bias.any()
+    model = build(small(vocab=500, embed=embed, hidden=(hidden,)), PLAIN)
+    heard = model.embedding.weight @ model.stack.layers[0].weight_ih.T
+    assert heard.var().item() == pytest.approx(1, rel=0.05)
+
+
+def test_tied_embedding_and_output_have_their_spread():
+    torch.manual_seed(0)
+    tied = build(small(vocab=500, embed=40, hidden=(40,), tied=True), PLAIN)
+    assert tied.embedding.weight.std().item() == pytest.approx(0.3, rel=0.03)
+    output = build(small(vocab=500, hidden=(50,)), PLAIN).output
+    assert output.weight.std().item() == pytest.approx((1 / 50 / 3) ** 0.5, rel=0.03)
+    assert not output.bias.any()
 
 
 def test_the_global_seed_decides_every_weight():

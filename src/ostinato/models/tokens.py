@@ -32,7 +32,7 @@ class TokenModel(nn.Module, ABC):
         super().__init__()
         self.config, self.regularisers = config, regularisers
         self.embedding = nn.Embedding(config.vocab, config.embed)
-        initialise_embedding(self.embedding.weight)
+        initialise_embedding(self.embedding.weight, config.hidden[0], tied=config.tied)
         self.output = Output(config.vocab, config.readout, tied=config.tied)
 
     @property
