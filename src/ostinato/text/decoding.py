@@ -99,6 +99,7 @@ class WordDecoder:
     def _begin_line(self) -> None:
         self._tight = True
         self._last = ""
+        self._time = False
         self._open: set[str] = set()
 
     def push(self, token: int) -> str:
@@ -110,6 +111,7 @@ class WordDecoder:
         if word in ('"', "'"):
             return self._quote(word)
         tight = self._tight or self._leans_left(word)
+        self._time = word == ":" and self._last[-1:].isdigit()
         self._tight = word in _OPENING or word in _TIGHT or word in _CURRENCY
         self._last = word
         return word if tight else " " + word
@@ -121,11 +123,11 @@ class WordDecoder:
         if not follows_letter:
             self._open ^= {mark}
         self._tight = not (closes or follows_letter)
-        self._last = mark
+        self._last, self._time = mark, False
         return blank + mark
 
     def _leans_left(self, word: str) -> bool:
-        if word in _CLOSING or word in _TIGHT or _CLITIC.fullmatch(word):
+        if word in _CLOSING or word in _TIGHT or _CLITIC.fullmatch(word) or (self._time and word[:1].isdigit()):
             return True
         return bool(_CJK.match(word) and (_CJK.match(self._last) or not self._last))
 

@@ -163,9 +163,13 @@ def learn(level: str, vocab: int | None, chunks: Callable[[], Iterator[str]]) ->
 
 
 def _rounded(library: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Scores in steps of 2**-12, few enough digits for the file to give back the very numbers it was made from."""
+    """Scores in steps of 2**-12, few enough digits for the file to give back the very numbers it was made from, and
+    equal scores in the order of their pieces: the library's order is that of a hash table, another in every process.
+    """
     document = json.loads(library.to_str())
-    document["model"]["vocab"] = [[piece, round(score * 4096) / 4096] for piece, score in document["model"]["vocab"]]
+    scores = [(round(score * 4096) / 4096, piece) for piece, score in document["model"]["vocab"]]
+    ordered = sorted(scores, key=lambda entry: (-entry[0], entry[1]))
+    document["model"]["vocab"] = [[piece, score] for score, piece in ordered]
     return library.from_str(json.dumps(document))
 
 
