@@ -126,7 +126,7 @@ class LanguageModel:
             stop=stop,
             banned=() if unknown is None else (unknown,),
             banned_first=self._without_blank() if healed else (),
-            decoder=self._decoder_after(prompt, ids.tolist()),
+            decoder=self._decoder_after(prompt, ids.tolist(), within_line=state is not None),
         )
         return self._follow(made)
 
@@ -139,9 +139,10 @@ class LanguageModel:
             self.state = token.state
             yield token
 
-    def _decoder_after(self, prompt: str, ids: Sequence[int]) -> Decoder:
+    def _decoder_after(self, prompt: str, ids: Sequence[int], *, within_line: bool) -> Decoder:
         decoder = self.tokenizer.decoder()
-        for token in ids:
+        unknown = [] if self.tokenizer.unk_id is None else [self.tokenizer.unk_id]
+        for token in [*(unknown if within_line else []), *ids]:  # some word or other came before
             decoder.push(token)
         # Above the level of characters the first piece brings a blank, which the prompt may have brought along.
         brings = self.tokenizer.level in ("word", "bpe", "unigram")
