@@ -118,6 +118,9 @@ MUTANTS = {
         "test_first_layer_hears_tokens_at_variance_one(40, 300)": [
             ("a quiet embedding", "std=TIED_SPREAD if tied else math.sqrt((E + hidden) / (2 * E))", "std=0.1"),
         ],
+        "test_relu_with_a_carried_state_stays_in_bounds()": [
+            ("the whole identity", "RELU_START = 0.95", "RELU_START = 1.0"),
+        ],
         "test_tied_embedding_and_output_have_their_spread()": [
             ("a loud output layer", "1.0 / math.sqrt(weight.shape[1])", "1.0"),
         ],

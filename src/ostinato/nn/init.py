@@ -13,12 +13,17 @@ from ostinato.kernels.reference import state_parts
 FORGET_GATE = 1
 """Place of ``f`` among the LSTM gates ``i, f, g, o``."""
 
+RELU_START = 0.95
+"""Le et al. (2015) start from the identity itself for sequences that begin at zero, and from less of it where less has
+to be remembered. A carried state never begins at zero: from the identity it grew through all windows, to losses of
+hundreds of nats per character in the first hundred steps; at 0.98 to seven, at 0.95 to none above a guess."""
+
 
 def initialise_recurrent(weights: Mapping[str, Tensor], cell: str, activation: str) -> None:
     """Fill the weights of one layer in place.
 
     - ``weight_hh``: an orthogonal block per gate (Saxe et al. 2014): the state neither grows nor fades in its first
-      steps. A rectified ``rnn`` starts from the identity instead, with small input weights (Le et al. 2015).
+      steps. A rectified ``rnn`` starts from the identity times RELU_START instead (Le et al. 2015, IRNN).
     - ``weight_ih``: Glorot and Bengio (2010) for each gate by itself. All gates in one matrix would count ``G*H``
       outputs where each gate has ``H``, and start the input up to twice too quiet.
     - ``bias``: zero; one at the forget gate of the LSTM kinds (Gers et al. 2000, Jozefowicz et al. 2015).
@@ -42,13 +47,7 @@ def initialise_recurrent(weights: Mapping[str, Tensor], cell: str, activation: s
     if "c" in state_parts(cell):
         nn.init.ones_(weights["bias"][FORGET_GATE * hidden : (FORGET_GATE + 1) * hidden])
     if cell == "rnn" and activation == "relu":
-        _identity_start(weights)
-
-
-def _identity_start(weights: Mapping[str, Tensor]) -> None:
-    """IRNN (Le et al. 2015, section 2): U = 1, and inputs so small that the sum of many of them stays in bounds."""
-    nn.init.eye_(weights["weight_hh"])
-    nn.init.normal_(weights["weight_ih"], std=0.001)
+        nn.init.eye_(weights["weight_hh"]).mul_(RELU_START)
 
 
 TIED_SPREAD = 0.3
