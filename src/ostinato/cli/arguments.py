@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 
-def _no_option(kind: type[Any], value: str) -> None:  # noqa: ARG001 - the signature of a validator
-    if value.startswith("-") and value != "-":
+def _no_option(kind: type[Any], value: str | None) -> None:  # noqa: ARG001 - the signature of a validator
+    if value is not None and value.startswith("-") and value != "-":
         raise ValueError(f"unknown option {value}; see --help (for a file of that name: ./{value})")
 
 

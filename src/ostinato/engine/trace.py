@@ -55,7 +55,7 @@ def trace(model: ModelConfig, tensors: Mapping[str, Floats], boundary_id: int, i
     x = _input(model, tensors, prefix, np.concatenate([[boundary_id], ids])[:, None], layer)
     here = stack.layers[layer]
     zero = tuple(np.zeros((1, here.hidden), np.float32) for _ in here.cell.parts)
-    keep = tuple(np.float32(model.zoneout) for _ in zero) if model.zoneout else None
+    keep = tuple(np.full((1, 1, 1), model.zoneout, np.float32) for _ in zero) if model.zoneout else None
     _, last, tape = reference.forward(model.cell, x, here.weights, zero, activation=model.activation, keep=keep)
     steps = [
         _GATES[model.cell](saved) | dict(zip(here.cell.parts[::-1], cast(tuple[Floats, ...], state[::-1]), strict=True))

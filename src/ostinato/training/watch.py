@@ -48,7 +48,7 @@ def gradient_by_lag(model: LanguageNetwork, ids: Tensor, lags: Sequence[int]) ->
     with _evaluating(model):
         norms = state_gradients([cast(Recurrent, layer) for layer in stack.layers], loss)
     with np.errstate(invalid="ignore"):
-        return cast(Norms, norms[:, list(lags)] / norms[:, :1])
+        return norms[:, list(lags)] / norms[:, :1]
 
 
 def state_gradients(layers: Sequence[Recurrent], loss: Callable[[], Tensor]) -> Norms:

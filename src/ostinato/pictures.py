@@ -1,0 +1,107 @@
+"""Pictures of what was measured: curves over the lag, and the inside of a layer under a text. SVG or PNG by name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ostinato.errors import ConfigError, OstinatoError
+from ostinato.types import Floats
+
+Curves = Mapping[str, NDArray[np.float64]]
+
+FLOOR, CEILING = 1e-8, 1e4
+"""The range that is drawn: below it a gradient is lost in rounding, above it in clipping."""
+FORMATS = (".svg", ".png")
+_STYLES = ("-", "--", "-.", ":")
+
+
+def check_picture(path: Path) -> None:
+    """Raise unless a picture can be drawn to ``path``: ConfigError on its name, OstinatoError without matplotlib."""
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"out is {str(path)!r}; expected a name that ends in {' or '.join(FORMATS)}")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise OstinatoError('pictures need matplotlib, which is not here: pip install "ostinato[plot]"') from None
+
+
+def draw_lags(panels: Mapping[str, Curves], lags: Sequence[int], path: Path) -> None:
+    """Draw norms over the ``lags``, ``(len(lags),)`` each: a panel a title, a curve a label, one logarithmic scale."""
+    with _figure(path, (7 if len(panels) == 1 else 5.2 * len(panels), 4)) as figure:
+        each = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (title, curves) in zip(each, panels.items(), strict=True):
+            for k, (label, norms) in enumerate(curves.items()):
+                axes.semilogy(lags, _drawable(norms), _STYLES[k % len(_STYLES)], lw=1.3, label=label)
+            axes.set(xlabel="lag T - t, in steps", title=title)
+            axes.grid(alpha=0.3)
+        every = np.concatenate([_drawable(norms) for curves in panels.values() for norms in curves.values()])
+        each[0].set_ylim(*_limits(every))
+        each[0].set_ylabel("norm of d loss_T / d h_t, lag 0 = 1")
+        each[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _drawable(norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Zero, infinite and undefined norms have no place on a logarithmic scale."""
+    return np.where(np.isfinite(norms) & (norms > 0), norms, np.nan)
+
+
+def _limits(norms: NDArray[np.float64]) -> tuple[float, float]:
+    """A scale that holds all norms from FLOOR to CEILING and always the 1."""
+    seen = norms[np.isfinite(norms)]
+    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (1.0, 1.0)
+    return max(FLOOR, min(low / 2, 0.1)), min(CEILING, max(high * 2, 2.0))
+
+
+def draw_gates(gates: Mapping[str, Floats], units: Sequence[int], labels: Sequence[str], path: Path) -> None:
+    """Draw ``gates``, each ``(T, H)``, as heat maps: a panel a gate, a row a unit, a column a token with its label.
+
+    What lies between 0 and 1 is dark to bright; what has a sign is blue below and red above zero.
+    """
+    T = len(labels)
+    size = (max(5.0, 0.16 * T + 2.0), len(gates) * (0.14 * len(units) + 0.35) + 0.5)
+    with _figure(path, size) as figure:
+        each = figure.subplots(len(gates), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (name, values) in zip(each, gates.items(), strict=True):
+            shown = values[:, list(units)].T
+            image = axes.imshow(shown, aspect="auto", interpolation="nearest", **_colours(name, shown))
+            axes.set_yticks(range(len(units)), [str(unit) for unit in units], fontsize=7)
+            axes.set_ylabel(name, rotation=0, ha="right", va="center", weight="bold")
+            figure.colorbar(image, ax=axes, pad=0.01, fraction=0.02, aspect=8).ax.tick_params(labelsize=7)
+            axes.tick_params(length=0)
+        each[-1].set_xticks(range(T), labels, fontsize=8, parse_math=False, **_upright(labels))
+
+
+def _upright(labels: Sequence[str]) -> dict[str, Any]:
+    """Single characters stand; words lie on their side."""
+    return {} if max(map(len, labels)) <= 2 else {"rotation": 90}
+
+
+def _colours(name: str, values: Floats) -> dict[str, Any]:
+    """Colour map and range: gates are shares, the others have a sign; tanh has a range, a cell has none."""
+    if name in "iforz":
+        return {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}
+    reach = max(1.0, float(np.abs(values).max()))
+    return {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
+
+
+@contextmanager
+def _figure(path: Path, size: tuple[float, float]) -> Iterator[Any]:
+    """A figure that is written to ``path`` at the end. The same numbers give the same bytes."""
+    check_picture(path)
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    # Text stays text in an SVG: small, searchable, and in scripts that matplotlib's own font does not have.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "ostinato"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = Figure(figsize=size, layout="constrained")
+        yield figure
+        metadata = {"Date": None} if path.suffix.lower() == ".svg" else {}
+        figure.savefig(path, dpi=150, metadata=metadata)
