@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from importlib.util import find_spec
 from itertools import count
@@ -11,18 +12,30 @@ from types import ModuleType
 _numbers = count()
 
 
-def mutant(name: str, old: str, new: str) -> ModuleType:
+def mutant(name: str, old: str, new: str, inside: str | None = None) -> ModuleType:
     """Module ``name`` with ``old`` replaced by ``new``, loaded under another name beside the sound one.
 
-    ``old`` must occur exactly once: a mutation that no longer fits the source is an error, not a survivor.
+    ``old`` must occur exactly once, in the whole source or ``inside`` the function or class of that name: a mutation
+    that no longer fits the source is an error, not a survivor.
     """
     spec = find_spec(name)
     assert spec is not None
     assert spec.origin is not None
     source = Path(spec.origin).read_text(encoding="utf-8")
-    assert source.count(old) == 1, f"{old!r} occurs {source.count(old)} times in {name}; expected once"
+    start, end = span(source, inside) if inside else (0, len(source))
+    found = source.count(old, start, end)
+    if found != 1:
+        raise LookupError(f"{old!r} occurs {found} times in {inside or 'the whole'} of {name}; expected once")
+    at = source.index(old, start)
     module = ModuleType(f"{name}_mutant_{next(_numbers)}")
     module.__file__, module.__package__ = spec.origin, spec.parent
     sys.modules[module.__name__] = module  # dataclasses look their module up
-    exec(compile(source.replace(old, new), spec.origin, "exec"), module.__dict__)
+    exec(compile(source[:at] + new + source[at + len(old) :], spec.origin, "exec"), module.__dict__)
     return module
+
+
+def span(source: str, name: str) -> tuple[int, int]:
+    """Where the function or class ``name`` at the top of a module begins and ends."""
+    node = next(node for node in ast.parse(source).body if getattr(node, "name", None) == name)
+    lines = source.splitlines(keepends=True)
+    return sum(map(len, lines[: node.lineno - 1])), sum(map(len, lines[: node.end_lineno]))
