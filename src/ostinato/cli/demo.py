@@ -32,7 +32,7 @@ def demo(
 
     say = Console(highlight=False, soft_wrap=True).print
     text = out / "text.txt"
-    source = _write_text(text)
+    source = write_text(text)
     say(f"text     {source} -> {text}; the last tenth is held out")
     with TrainConsole(json=False) as console:
         model = train(text, out=out / "model", minutes=minutes, force=force, listener=console)
@@ -54,7 +54,7 @@ def demo(
     )
 
 
-def _write_text(path: Path) -> str:
+def write_text(path: Path) -> str:
     """Write the demo's text; give the name of where it is from."""
     name, text = _language_reference() or _docstrings()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,66 @@
+"""The six cells at equal parameter count on Penn Treebank characters, five minutes each.
+
+    OSTINATO_DATA=... python benchmarks/cells.py [--minutes 5] [--parameters 800000]
+
+Needs the machine to itself. The text is the characters of ptb.char.*.txt: blanks between characters taken out, `_` a blank.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import tempfile
+from pathlib import Path
+
+from machine import RESULTS, data_folder, write
+
+import ostinato
+from ostinato.config import CELLS, ModelConfig
+from ostinato.training.plan import parameters
+
+EMBED = 64
+VOCAB = 52  # of the Penn Treebank's characters, line end and unknown among them
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--minutes", type=float, default=5.0)
+    arguments.add_argument("--parameters", type=int, default=800_000)
+    arguments.add_argument("--cells", nargs="+", default=list(CELLS))
+    options = arguments.parse_args()
+    result = RESULTS / "cells.json"
+    rows = json.loads(result.read_text("utf-8"))["results"] if result.exists() else []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        texts = {part: _characters(part, folder) for part in ("train", "valid", "test")}
+        for cell in options.cells:
+            model = ostinato.train(
+                texts["train"], out=folder / "model", force=True, minutes=options.minutes, level="char",
+                valid=str(texts["valid"]), test=str(texts["test"]), cell=cell, layers=1, embed=EMBED,
+                hidden=width(cell, options.parameters), dropout=0.0, lr=0.001 if cell == "rnn" else 0.004,
+            )  # fmt: skip
+            kept = ("architecture", "parameters", "epochs", "seconds", "cpu_seconds", "threads", "valid", "test")
+            rows = [row for row in rows if row["cell"] != cell]
+            rows.append({"cell": cell, **{key: model.training[key] for key in kept}})
+            write("cells", rows)
+            print(json.dumps(rows[-1]), flush=True)
+
+
+def width(cell: str, target: int) -> int:
+    """The width, a multiple of 8, whose parameter count is the nearest to ``target``."""
+    widths = range(64, 2048, 8)
+    return min(widths, key=lambda w: abs(parameters(ModelConfig(vocab=VOCAB, embed=EMBED, hidden=(w,), cell=cell)) - target))
+
+
+def _characters(part: str, folder: Path) -> Path:
+    source = data_folder() / "ptb" / f"ptb.char.{part}.txt"
+    packed = source.with_name(source.name + ".gz")
+    text = gzip.decompress(packed.read_bytes()).decode() if packed.exists() else source.read_text("utf-8")
+    path = folder / f"{part}.txt"
+    path.write_text(text.replace(" ", "").replace("_", " "), "utf-8")
+    return path
+
+
+if __name__ == "__main__":
+    main()
