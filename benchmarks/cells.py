@@ -2,7 +2,7 @@
 
     OSTINATO_DATA=... python benchmarks/cells.py [--minutes 5] [--parameters 800000]
 
-Needs the machine to itself. The text is the characters of ptb.char.*.txt: blanks between characters taken out, `_` a blank.
+Needs the machine to itself. The text is that of ptb.char.*.txt, its blanks taken out and `_` made a blank.
 """
 
 from __future__ import annotations
@@ -49,8 +49,11 @@ def main() -> None:
 
 def width(cell: str, target: int) -> int:
     """The width, a multiple of 8, whose parameter count is the nearest to ``target``."""
-    widths = range(64, 2048, 8)
-    return min(widths, key=lambda w: abs(parameters(ModelConfig(vocab=VOCAB, embed=EMBED, hidden=(w,), cell=cell)) - target))
+
+    def distance(width: int) -> int:
+        return abs(parameters(ModelConfig(vocab=VOCAB, embed=EMBED, hidden=(width,), cell=cell)) - target)
+
+    return min(range(64, 2048, 8), key=distance)
 
 
 def _characters(part: str, folder: Path) -> Path:

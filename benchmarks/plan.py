@@ -33,7 +33,7 @@ WORDS: dict[str, dict[str, Any]] = {
     "word lstm 2 x 128 tied": {"level": "word", "hidden": 128, "layers": 2, "tied": True},
     "word lstm 2 x 256 tied": {"level": "word", "hidden": 256, "layers": 2, "tied": True},
     "word lstm 1 x 200": {"level": "word", "hidden": 200, "layers": 1, "tied": False},
-    "word gru_reset_after 192 tied": {"level": "word", "hidden": 192, "layers": 1, "cell": "gru_reset_after", "tied": True},
+    "word gru 192 tied": {"level": "word", "hidden": 192, "layers": 1, "cell": "gru_reset_after", "tied": True},
     "char lstm 512": {"level": "char", "hidden": 512, "layers": 1},
     "bpe 2048 lstm 256": {"level": "bpe", "vocab": 2048, "hidden": 256, "layers": 1},
 }
@@ -75,17 +75,19 @@ def _text(name: str, folder: Path) -> tuple[list[Path], dict[str, Any]]:
 
 def _row(text: str, minutes: float, name: str, training: dict[str, Any]) -> dict[str, Any]:
     kept = ("architecture", "parameters", "level", "epochs", "seconds", "cpu_seconds", "threads")
-    bits = training["valid"]["bits_per_char"]
-    return {"text": text, "minutes": minutes, "name": name, "bits_per_char": bits, **{key: training[key] for key in kept}}
+    about = {"text": text, "minutes": minutes, "name": name, "bits_per_char": training["valid"]["bits_per_char"]}
+    return {**about, **{key: training[key] for key in kept}}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown, a block for each text and budget, the best first, with the distance to the best."""
     lines: list[str] = []
     for text, minutes in dict.fromkeys((row["text"], row["minutes"]) for row in rows):
-        block = sorted((r for r in rows if (r["text"], r["minutes"]) == (text, minutes)), key=lambda r: r["bits_per_char"])
+        block = [row for row in rows if (row["text"], row["minutes"]) == (text, minutes)]
+        block.sort(key=lambda row: row["bits_per_char"])
         best = min(row["bits_per_char"] for row in block if row["name"] != "the plan")
-        lines += ["", f"**{text}, {minutes:g} min**", "", "| | model | bits/char | to the best alternative |", "|---|---|---|---|"]
+        lines += ["", f"**{text}, {minutes:g} min**", ""]
+        lines += ["| | model | bits/char | to the best alternative |", "|---|---|---|---|"]
         lines += [
             f"| {row['name']} | {row['level']}: {row['architecture']} | {row['bits_per_char']:.3f} "
             f"| {row['bits_per_char'] / best - 1:+.1%} |"
