@@ -26,8 +26,8 @@ def fill(
 ) -> None:
     """Fill the gaps of a text with a bidirectional model.
 
-    ___ is a gap of one word: one token at word level; at the other levels letters without a blank, their number found
-    by trying. ___5 is a gap of exactly five tokens of any kind.
+    ___ is a gap of one word: one token at word level; at the other levels letters, their number found by trying.
+    ___5 is a gap of exactly five tokens of any kind.
 
     Parameters
     ----------
