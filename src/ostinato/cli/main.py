@@ -14,6 +14,7 @@ from ostinato import __version__
 from ostinato.errors import OstinatoError
 
 VERBS = ("demo", "train", "sample", "score", "fill", "inspect", "data", "doctor")
+EXTRAS = {"torch": '"ostinato[train]"', "matplotlib": '"ostinato[plot]"'}
 
 app = App(
     name="ostinato",
@@ -37,6 +38,10 @@ def run(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        fail(f"this needs {error.name}, which is not installed; install it with: pip install {EXTRAS[error.name]}", 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         fail(f"{where}{error.strerror or error}", 1)

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from ostinato.cli.arguments import Flag, TextFile
 from ostinato.pipeline.settings import known_settings
-
-_NEGATABLE = Parameter(negative=())
 
 
 def _flag(name: str) -> tuple[str, Any, None]:
@@ -25,13 +24,13 @@ Settings.__module__ = __name__  # else cyclopts takes it for a type of the stand
 
 
 def train(
-    *texts: str,
+    *texts: TextFile,
     out: Annotated[str | None, Parameter(alias="-o")] = None,
     settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008 - a frozen value
     config: Path | None = None,
-    resume: Annotated[bool, _NEGATABLE] = False,
-    force: Annotated[bool, _NEGATABLE] = False,
-    json: Annotated[bool, _NEGATABLE] = False,
+    resume: Flag = False,
+    force: Flag = False,
+    json: Flag = False,
 ) -> None:
     """Train a language model on text files.
 

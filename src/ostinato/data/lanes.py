@@ -1,8 +1,8 @@
-"""Batches for truncated back-propagation: lanes of contiguous text, so that the state carries over from window to window.
+"""Batches for truncated back-propagation: lanes of contiguous text, so that the state carries over.
 
-The text is a circle cut into ``B`` lanes of equal length; a window is the next ``T`` tokens of every lane. Each epoch cuts the
-circle at another place, drawn from the seed, so that windows do not fall on the same tokens every time. A place is two whole
-numbers, ``(epoch, window)``, which is all that a checkpoint needs to go on.
+The text is a circle cut into ``B`` lanes of equal length; a window is the next ``T`` tokens of every lane. Each epoch
+cuts the circle at another place, drawn from the seed, so that windows do not fall on the same tokens every time. A
+place is two whole numbers, ``(epoch, window)``, which is all that a checkpoint needs to go on.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class Lanes:
         starts = self._cut(place.epoch) + first + self.length * np.arange(self.batch)
         reach = np.arange(T + 1 + self.lookahead)
         index = (starts[None, :] + reach[:, None]) % len(self.ids)
-        return self.ids[index].astype(np.int64)
+        window: Ids = self.ids[index].astype(np.int64)
+        return window
 
     def after(self, place: Place) -> Place:
         """The place that follows."""
@@ -77,8 +78,8 @@ def held_out_windows(
 ) -> Iterator[tuple[Ids, NDArray[np.bool_]]]:
     """Every token of ``ids (N,)`` scored once, in lanes, each lane warmed up on the ``warm_up`` tokens before it.
 
-    Gives windows ``(T + 1 + lookahead, B)`` and which of their ``(T, B)`` targets count. The state carries over from window
-    to window. What lies before the text, and after it, is the boundary token.
+    Gives windows ``(T + 1 + lookahead, B)`` and which of their ``(T, B)`` targets count. The state carries over from
+    window to window. What lies before the text, and after it, is the boundary token.
     """
     N = len(ids)
     B = max(1, min(batch, N // max(1, 4 * warm_up)))  # so that warming up costs a quarter more at most

@@ -1,7 +1,8 @@
 """Ids on disk, memory-mapped: a text of any size costs no memory to train on.
 
-A store is a folder of raw little-endian id files, one a part (``train.ids``, ``valid.ids``, ...), and ``store.json``, which
-is written last: a folder without it is not a store. The folder's name is the fingerprint of what the ids were made from.
+A store is a folder of raw little-endian id files, one a part (``train.ids``, ``valid.ids``, ...), and ``store.json``,
+which is written last: a folder without it is not a store. The folder's name is the fingerprint of what the ids were
+made from.
 """
 
 from __future__ import annotations
@@ -54,7 +55,6 @@ def write_store(
     The ``facts`` may be filled while the parts are read: they are looked at after the last chunk.
     """
     dtype = smallest_dtype(vocab)
-    shutil.rmtree(folder, ignore_errors=True)
     building = folder.with_name(f"{folder.name}.{os.getpid()}")
     try:
         building.mkdir(parents=True)
@@ -63,7 +63,7 @@ def write_store(
             (building / name).write_text(text, "utf-8")
         notes = {"format": _FORMAT, "dtype": dtype.str, "counts": counts, "facts": dict(facts)}
         (building / "store.json").write_text(json.dumps(notes), "utf-8")
-        building.rename(folder)
+        _put(building, folder)
     except OSError as error:
         raise OstinatoError(f"{folder}: cannot keep the prepared text: {error.strerror}; set OSTINATO_CACHE") from None
     finally:
@@ -71,6 +71,17 @@ def write_store(
     store = open_store(folder)
     assert store is not None
     return store
+
+
+def _put(building: Path, folder: Path) -> None:
+    """Move a finished store to where it belongs, unless another process has been quicker."""
+    if open_store(folder) is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        building.rename(folder)
+    except OSError:
+        if open_store(folder) is None:
+            raise
 
 
 def smallest_dtype(vocab: int) -> np.dtype[np.unsignedinteger]:

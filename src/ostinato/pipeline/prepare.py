@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from ostinato.data.store import Store, open_store, write_store
-from ostinato.errors import ConfigError, TextError
+from ostinato.errors import BundleError, ConfigError, TextError
 from ostinato.pipeline.level import Level, choose_level
 from ostinato.pipeline.settings import TextSettings
 from ostinato.text.corpus import Corpus
+from ostinato.text.sources import cache_folder
 from ostinato.text.statistics import TextStatistics, measure
 from ostinato.text.tokenizer import TokenizerOptions, build, encode_chunks, load, to_json
 from ostinato.types import Ids, Tokenizer
@@ -43,14 +43,6 @@ class Prepared:
         return facts
 
 
-def cache_folder() -> Path:
-    """Where prepared texts are kept: OSTINATO_CACHE, or ostinato/ in the user's cache."""
-    own = os.environ.get("OSTINATO_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ostinato"
-
-
 def prepare(texts: Sequence[str | Path], settings: TextSettings) -> Prepared:
     """Read, tokenize and store ``texts``. Raises TextError or ConfigError when they cannot be used."""
     corpus = Corpus(texts)
@@ -59,14 +51,29 @@ def prepare(texts: Sequence[str | Path], settings: TextSettings) -> Prepared:
     parts = _parts(corpus, settings)
     fingerprint = _fingerprint(parts, level.options)
     folder = cache_folder() / "ids" / fingerprint
-    store = open_store(folder)
-    if store is not None:
-        return Prepared(load(folder / "tokenizer.json"), store, statistics, level, fingerprint, reused=True)
+    kept = _kept(folder)
+    if kept is not None:
+        return Prepared(*kept, statistics, level, fingerprint, reused=True)
     tokenizer = build(level.options, parts["train"].chunks)
     counts: dict[str, Any] = {}
     streams = {name: _encoded(part, tokenizer, counts.setdefault(name, {})) for name, part in parts.items()}
     store = write_store(folder, tokenizer.vocab_size, streams, counts, {"tokenizer.json": to_json(tokenizer)})
+    for name, ids in store.parts.items():
+        if len(ids) == 0:
+            what = {"train": "text to train on", "valid": "held-out text", "test": "test text"}[name]
+            raise TextError(f"the {what} holds no {level.options.level} tokens; give more text")
     return Prepared(tokenizer, store, statistics, level, fingerprint, reused=False)
+
+
+def _kept(folder: Path) -> tuple[Tokenizer, Store] | None:
+    """What an earlier run left in ``folder``; None when it is not there or not whole."""
+    store = open_store(folder)
+    if store is None or not all(len(ids) for ids in store.parts.values()):
+        return None
+    try:
+        return load(folder / "tokenizer.json"), store
+    except BundleError:  # damaged: it is made anew
+        return None
 
 
 @dataclass(frozen=True)

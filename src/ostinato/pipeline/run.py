@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,16 @@ import torch
 from ostinato import bundle
 from ostinato.config import ModelConfig
 from ostinato.data.lanes import Lanes
-from ostinato.errors import BundleError, ConfigError, OstinatoError, TrainingError
+from ostinato.errors import ConfigError, TrainingError
 from ostinato.language_model import LanguageModel, load
 from ostinato.models.build import build
 from ostinato.models.tokens import TokenModel
+from ostinato.pipeline import record
 from ostinato.pipeline import settings as names
 from ostinato.pipeline.card import write_card
 from ostinato.pipeline.listener import Listener
 from ostinato.pipeline.prepare import Prepared, prepare, require_same_text
+from ostinato.text.sources import find
 from ostinato.text.tokenizer import to_json
 from ostinato.training.evaluate import HeldOut
 from ostinato.training.loop import Progress, Report, Surroundings, Trainer
@@ -57,70 +57,47 @@ def train(
     """
     started = time.perf_counter()
     listener = listener or Listener()
-    folder = Path(out) if out is not None else _default_folder(texts)
-    given = names.gather(settings, os.environ, Path(config) if config is not None else None)
+    folder = Path(out) if out is not None else record.default_folder(texts)
+    environment = {} if resume else os.environ
+    given = names.gather(settings, environment, Path(config) if config is not None else None)
+    names.check({**given, **({} if _budgets(given) else {"minutes": names.DEFAULT_MINUTES})})
+    located, given = _locate(texts, given)
     if resume:
-        chosen, given = _recall(folder, texts, given)
+        note = record.read_note(folder)
+        given = record.recall(note, folder, given)
+        note |= {"texts": located or note["texts"], "budget": _budgets(given)}
     else:
-        chosen = texts
-        _make_room(folder, force)
+        record.check_room(folder, force)
         if not texts:
             raise ConfigError("no text was given; name one or more files, or - for standard input")
-    given = _with_budget(given)
+        note = {"texts": located, "given": record.plain(given)}
+        given = given if _budgets(given) else {**given, "minutes": names.DEFAULT_MINUTES}
+        note |= {"budget": _budgets(given)}
     shape = names.ShapeSettings(**names.part(names.ShapeSettings, given))
-    text_settings = names.TextSettings(**names.part(names.TextSettings, given))
-    prepared = prepare(chosen, text_settings)
+    device = _device(shape.device)
+    prepared = prepare(note["texts"], names.TextSettings(**names.part(names.TextSettings, given)))
+    if resume:
+        require_same_text(prepared.fingerprint, note["fingerprint"])
     took = time.perf_counter() - started
+    run = _Run(folder, note, prepared, _plan(prepared, given, shape), listener, device)
     listener.prepared(prepared, took)
-    run = _Run(folder, [str(text) for text in chosen], prepared, _plan(prepared, given, shape), listener, shape)
-    run.start(resume)
-    run.train(_deadline(started, took, run.plan.training.minutes), resume)
+    if not resume:
+        run.begin(given)
+    run.train(_deadline(started, took, run.plan.training.minutes))
     return load(folder)
 
 
-def _default_folder(texts: Sequence[str | Path]) -> Path:
-    first = Path(texts[0]) if texts else Path("text")
-    stem = first.name.split(".")[0] if str(first) != "-" else "text"
-    return Path(f"{stem}-model")
+def _locate(texts: Sequence[str | Path], given: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Where the texts lie; a single corpus known by name brings the parts it is published in along."""
+    found = [find(str(text)) for text in texts]
+    if len(found) == 1:
+        parts = {"valid": found[0].valid, "test": found[0].test}
+        given = {**{name: str(path) for name, path in parts.items() if path is not None}, **given}
+    return [str(paths.train if str(paths.train) == "-" else paths.train.absolute()) for paths in found], given
 
 
-def _make_room(folder: Path, force: bool) -> None:
-    """A folder that holds something is used only with ``force``; of what it holds, only a run's own files go."""
-    kind = bundle.inspect_folder(folder)
-    if kind == "empty":
-        return
-    if not folder.is_dir():
-        raise BundleError(f"{folder} is a file; give -o the name of a folder")
-    if not force:
-        found = {"model": "holds a model", "partial": "holds an unfinished run", "other": "holds something else"}[kind]
-        hint = "" if kind == "other" else ", or --resume to go on"
-        raise BundleError(f"{folder} {found}; use another -o, --force to replace it{hint}")
-    shutil.rmtree(folder / "training", ignore_errors=True)
-
-
-def _recall(
-    folder: Path, texts: Sequence[str | Path], given: dict[str, Any]
-) -> tuple[Sequence[str | Path], dict[str, Any]]:
-    """The texts and settings of the run in ``folder``; of those given anew, only the budget and threads may differ."""
-    note = folder / "training" / "run.json"
-    if not note.is_file():
-        raise TrainingError(f"{folder} holds no run to resume; train without --resume")
-    saved = names.gather({}, {}, folder / "training" / "run.toml")
-    budget = ("minutes", "epochs", "steps")
-    for name, value in given.items():
-        if name not in (*budget, "threads") and saved.get(name) != value:
-            raise ConfigError(
-                f"--resume goes on with {name} = {saved.get(name)}; to use {value}, train anew with --force"
-            )
-    if any(name in given for name in budget):
-        saved = {name: value for name, value in saved.items() if name not in budget}
-    return texts or json.loads(note.read_text("utf-8"))["texts"], {**saved, **given}
-
-
-def _with_budget(given: dict[str, Any]) -> dict[str, Any]:
-    if any(given.get(name) is not None for name in ("minutes", "epochs", "steps")):
-        return given
-    return {**given, "minutes": names.DEFAULT_MINUTES}
+def _budgets(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in names.BUDGETS if given.get(name) is not None}
 
 
 def _plan(prepared: Prepared, given: Mapping[str, Any], shape: names.ShapeSettings) -> Plan:
@@ -128,7 +105,9 @@ def _plan(prepared: Prepared, given: Mapping[str, Any], shape: names.ShapeSettin
         torch.set_num_threads(shape.threads)
     given = {**given, **_dropouts(given)}
     ids = prepared.store.parts["train"]
-    return plan(TextSize(len(ids), prepared.tokenizer.vocab_size, prepared.tokenizer.level), given)
+    found = plan(TextSize(len(ids), prepared.tokenizer.vocab_size, prepared.tokenizer.level), given)
+    Lanes(ids, found.training.batch, found.training.bptt)  # a text too short is refused before anything is written
+    return found
 
 
 def _dropouts(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,47 +131,39 @@ class _Run:
     """One run: a plan, on a prepared text, into a folder."""
 
     folder: Path
-    texts: list[str]
+    note: record.Note
     prepared: Prepared
     plan: Plan
     listener: Listener
-    shape: names.ShapeSettings
+    device: torch.device
     _sampled: int = 0
 
-    def start(self, resume: bool) -> None:
-        """Note down what the run is, or check that it still is what was noted."""
-        training = self.folder / "training"
-        if resume:
-            require_same_text(self.prepared.fingerprint, self._note()["fingerprint"])
-            return
-        values = {**self.plan.values, "level": self.prepared.tokenizer.level, "threads": torch.get_num_threads()}
-        reasons = {**self.plan.reasons, "level": self.prepared.level.reason}
-        try:
-            training.mkdir(parents=True, exist_ok=True)
-            (training / "run.toml").write_text(names.to_toml(values, reasons), "utf-8")
-            note = {"texts": self.texts, "fingerprint": self.prepared.fingerprint}
-            (training / "run.json").write_text(json.dumps(note), "utf-8")
-        except OSError as error:
-            raise OstinatoError(f"cannot write to {self.folder}: {error.strerror}") from None
+    def begin(self, given: Mapping[str, Any]) -> None:
+        """Note down what the run is: every setting, those of the text as they turned out."""
+        text = names.part(names.TextSettings, asdict(self.prepared.level.options))
+        values = {**given, **self.plan.values, **text, "threads": torch.get_num_threads()}
+        self.note["fingerprint"] = self.prepared.fingerprint
+        record.begin(self.folder, self.note, values, {**self.plan.reasons, "level": self.prepared.level.reason})
 
-    def train(self, deadline: float | None, resume: bool) -> None:
+    def train(self, deadline: float | None) -> None:
         """Train, evaluate the best model, and write its folder."""
         torch.manual_seed(self.plan.training.seed)
-        device = _device(self.shape.device)
-        model = build(self.plan.model, self.plan.regularisers).to(device)
+        model = build(self.plan.model, self.plan.regularisers).to(self.device)
         self._model = model
         trainer = self._trainer(model, deadline)
-        if resume:
+        if self.note.get("begun"):
             trainer.resume()
-            if trainer.budget.fraction(trainer.progress.step, trainer.progress.elapsed) >= 1.0:
+            if self.note.get("done") and trainer.finished():
                 raise TrainingError(
                     f"the run in {self.folder} is complete; to go on, give a larger budget with --resume"
                 )
+        self._note(done=False)
         self.listener.planned(self.plan, str(self.folder))
         progress = trainer.run()
         if self.listener.stop():
             raise KeyboardInterrupt
         self._close(model, progress, deadline)
+        self._note(done=True)
 
     def _trainer(self, model: TokenModel, deadline: float | None) -> Trainer:
         training = self.plan.training
@@ -204,7 +175,9 @@ class _Run:
             assert training.minutes is not None
             whole = held_out.seconds(model)
             affordable = 0.08 * 60.0 * training.minutes / training.evaluations
-            quick = held_out.first(max(20_000, int(len(held_out.ids) * affordable / whole)))
+            tokens = max(20_000, int(len(held_out.ids) * affordable / whole))
+            # After a resume the same part as before: else its score would not compare with the best one so far.
+            quick = held_out.first(int(self.note.setdefault("held_out", tokens)))
             closing = min(whole + self._test_seconds(model), 12.0 * training.minutes) + CLOSING_SECONDS
             budget = Budget(seconds=self._seconds(deadline - time.perf_counter() - closing))
         around = Surroundings(
@@ -217,20 +190,16 @@ class _Run:
         return Trainer(model, training, self.plan.regularisers.weight_decay, lanes, quick, budget, around)
 
     def _seconds(self, seconds: float) -> float:
-        """The time for training, the same after a resume as before."""
-        note = self._note()
-        if "seconds" in note and note["minutes"] == self.plan.training.minutes:
-            return float(note["seconds"])
-        seconds = max(1.0, seconds)
-        if "minutes" in note:  # a longer budget: what is spent stays spent
-            seconds = float(note["seconds"]) + 60.0 * (float(self.plan.training.minutes or 0) - float(note["minutes"]))
-        note |= {"seconds": seconds, "minutes": self.plan.training.minutes}
-        (self.folder / "training" / "run.json").write_text(json.dumps(note), "utf-8")
-        return seconds
+        """The time for training, the same after a resume as before; a longer budget adds to it."""
+        minutes = float(self.plan.training.minutes or 0.0)
+        before = self.note.get("minutes")
+        seconds = max(1.0, seconds) if before is None else self.note["seconds"] + 60.0 * (minutes - before)
+        self._note(seconds=seconds, minutes=minutes)
+        return float(seconds)
 
-    def _note(self) -> dict[str, Any]:
-        note: dict[str, Any] = json.loads((self.folder / "training" / "run.json").read_text("utf-8"))
-        return note
+    def _note(self, **facts: Any) -> None:
+        self.note |= facts
+        record.write_note(self.folder, self.note)
 
     def _held_out(self, part: str) -> HeldOut:
         return HeldOut(self.prepared.store.parts[part], self.prepared.tokenizer.boundary_id)
@@ -247,8 +216,11 @@ class _Run:
 
     def _watch(self, report: Report) -> None:
         self.listener.report(report)
+        if report.kind == "saved" and not self.note.get("begun"):
+            self._note(begun=True)
         if (
             report.kind == "evaluated"
+            and math.isfinite(report.values["valid_nats"])
             and report.fraction * SAMPLES >= self._sampled
             and not self.plan.model.bidirectional
         ):
@@ -289,7 +261,7 @@ class _Run:
             "parameters": sum(math.prod(shape) for shape in bundle.expected_tensors(model).values()),
             "level": self.prepared.tokenizer.level,
             "vocab": model.vocab,
-            "texts": [Path(text).name for text in self.texts],
+            "texts": [Path(text).name for text in self.note["texts"]],
             "train_chars": self.prepared.facts("train")["chars"],
             "train_tokens": len(self.prepared.store.parts["train"]),
             "steps": progress.step,

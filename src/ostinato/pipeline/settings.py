@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import textwrap
 import tomllib
@@ -24,6 +25,7 @@ from ostinato.training.settings import OPTIMISERS, SCHEDULES, TrainingConfig
 
 LEVELS = ("auto", "char", "byte", "word", "bpe", "unigram")
 DEVICES = ("auto", "cpu", "cuda")
+BUDGETS = ("minutes", "epochs", "steps")
 DEFAULT_MINUTES = 5.0
 
 
@@ -134,19 +136,42 @@ def known_settings() -> dict[str, Setting]:
 
 
 def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> dict[str, Any]:
-    """The values that are set: a flag beats ``OSTINATO_TRAIN_<NAME>`` beats a line of the TOML file."""
-    values = {name: _typed(name, value, f"{file}") for name, value in _read(file).items()} if file else {}
-    for key, text in environment.items():
-        if key.startswith("OSTINATO_TRAIN_"):
-            name = key.removeprefix("OSTINATO_TRAIN_").lower()
-            values[name] = _from_text(_known(name, "the environment"), text)
-    for name, value in flags.items():
-        if value is not None:
-            values[name] = _typed(name, value, "the call")
-    budgets = [name for name in ("minutes", "epochs", "steps") if flags.get(name) is not None]
-    if budgets:  # a budget given by flag replaces one of another kind given elsewhere
-        values = {k: v for k, v in values.items() if k not in ("minutes", "epochs", "steps") or k in budgets}
+    """The values that are set: a flag beats ``OSTINATO_TRAIN_<NAME>`` beats a line of the TOML file.
+
+    A budget of one kind replaces one of another kind that comes from further back.
+    """
+    told = {
+        key.removeprefix("OSTINATO_TRAIN_").lower(): text
+        for key, text in environment.items()
+        if key.startswith("OSTINATO_TRAIN_")
+    }
+    sources = (
+        {name: _typed(name, value, f"{file}") for name, value in _read(file).items()} if file else {},
+        {name: _from_text(_known(name, "the environment"), text) for name, text in told.items()},
+        {name: _typed(name, value, "the call") for name, value in flags.items() if value is not None},
+    )
+    values: dict[str, Any] = {}
+    for source in sources:
+        if any(name in source for name in BUDGETS):
+            values = {name: value for name, value in values.items() if name not in BUDGETS}
+        values |= source
     return values
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Raise ConfigError where values are out of range or contradict each other, before any text is read."""
+    Regularisers(**part(Regularisers, values))
+    TrainingConfig(**{"batch": 1, "bptt": 1, "lr": 1e-3, **part(TrainingConfig, values)})
+    hidden, layers = values.get("hidden", ()), values.get("layers")
+    if len(hidden) > 1 and layers not in (None, len(hidden)):
+        raise ConfigError(f"layers is {layers}, but hidden gives {len(hidden)} widths; leave one of them out")
+    model = part(ModelConfig, values)
+    if "embed" in model:
+        check_range("embed", model["embed"], 1, 1 << 24)
+    model.setdefault("hidden", (model.get("embed", 64),))
+    whole = ModelConfig(**{"vocab": 2, "embed": 1, **model, "tied": False})
+    if model.get("tied") and "hidden" in values:
+        ModelConfig(**{"vocab": 2, "embed": whole.readout, **model})
 
 
 def part(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,6 +272,5 @@ def _toml(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's escapes are those of JSON
     return repr(value)

@@ -1,15 +1,17 @@
 """All that a run needs to go on as if it had never stopped, in one file that is replaced atomically.
 
 The file is safetensors (tensors only, nothing is executed on loading); the numbers that are not tensors travel as JSON
-in its header. What is held: weights, optimiser, weight average, recurrent state, random generators, place in the text,
-progress.
+in its header, and so does a digest of them all: a flipped bit is noticed. What is held: weights, optimiser, weight
+average, recurrent state, random generators, place in the text, progress.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,9 @@ Tensors = dict[str, Tensor]
 
 def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Replace ``path`` atomically: a crash at any moment leaves the old file or the new one, whole."""
-    content = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, {"facts": json.dumps(facts)})
+    plain = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+    noted = json.dumps(facts)
+    content = save(plain, {"facts": noted, "digest": _digest(plain, noted)})
     building = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,9 +42,11 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
         building.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        building.unlink(missing_ok=True)
+        with suppress(OSError):
+            building.unlink(missing_ok=True)
         raise OstinatoError(
-            f"{path}: cannot save the checkpoint: {error.strerror}; the one before it is whole"
+            f"{path}: cannot save the checkpoint: {error.strerror}; make room, then go on from the one before it with "
+            "--resume"
         ) from None
 
 
@@ -50,10 +56,14 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
         raise TrainingError(f"{path}: no such checkpoint, so there is nothing to resume; train without --resume")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["facts"])
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 - it is no mapping
+            noted = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        if noted["digest"] != _digest(tensors, noted["facts"]):
+            raise ValueError("its digest differs")
+        return tensors, json.loads(noted["facts"])
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-        raise BundleError(f"{path}: damaged checkpoint ({error}); train again without --resume") from None
+        reason = " ".join(str(error).split())
+        raise BundleError(f"{path}: damaged checkpoint ({reason}); train anew with --force") from None
 
 
 def collect(model: nn.Module, optimiser: torch.optim.Optimizer, average: Average | None, state: State) -> Tensors:
@@ -74,7 +84,15 @@ def collect(model: nn.Module, optimiser: torch.optim.Optimizer, average: Average
 
 
 def restore(tensors: Tensors, model: nn.Module, optimiser: torch.optim.Optimizer, average: Average | None) -> State:
-    """The reverse of ``collect``; gives the recurrent state."""
+    """The reverse of ``collect``; gives the recurrent state. Raises BundleError when it is of another model."""
+    try:
+        return _restore(tensors, model, optimiser, average)
+    except (KeyError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise BundleError(f"the checkpoint does not fit the run ({reason}); train anew with --force") from None
+
+
+def _restore(tensors: Tensors, model: nn.Module, optimiser: torch.optim.Optimizer, average: Average | None) -> State:
     model.load_state_dict(_under(tensors, "model."))
     slots: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _under(tensors, "optimiser.").items():
@@ -91,6 +109,14 @@ def restore(tensors: Tensors, model: nn.Module, optimiser: torch.optim.Optimizer
     device = next(model.parameters()).device
     state = _under(tensors, "state.")
     return tuple(state[str(part)].to(device) for part in range(len(state)))
+
+
+def _digest(tensors: Tensors, noted: str) -> str:
+    digest = hashlib.blake2b(noted.encode(), digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _under(tensors: Tensors, prefix: str) -> Tensors:

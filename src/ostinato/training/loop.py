@@ -145,6 +145,7 @@ class Trainer:
         self.state = model.initial_state(lanes.batch)
         self._device = next(model.parameters()).device
         self._rate = 0.0
+        self._since, self._cpu_since = time.perf_counter(), time.process_time()
 
     def resume(self) -> None:
         """Go on from the checkpoint. Raises TrainingError or BundleError when there is none that is whole."""
@@ -152,27 +153,34 @@ class Trainer:
         self.state = checkpoint.restore(tensors, self.model, self.optimiser, self.average)
         self.progress = Progress.from_json(facts["progress"])
 
+    def finished(self) -> bool:
+        """Whether the budget is used up, or the held-out text has stopped getting better."""
+        patience = self.config.patience if self.config.schedule != "plateau" else 0
+        return (patience > 0 and self.progress.stale >= patience) or self._fraction() >= 1.0
+
     def run(self) -> Progress:
         """Train until the budget is used up, training stops improving, or ``stop`` says so."""
-        self._metrics = MetricsFile(self.around.folder / "metrics.jsonl", self.progress.step)
+        begun = self.progress.evaluated_step >= 0
+        self._metrics = MetricsFile(self.around.folder / "metrics.jsonl", self.progress.step if begun else -1)
         self._since, self._cpu_since = time.perf_counter(), time.process_time()
         self._window = _Window()
         self.model.train()
         saved = time.perf_counter()
         try:
-            if self.progress.step == 0:
+            if not begun:
+                self.save()  # so that there is always something to go on from, and to roll back to
                 self._evaluate()
-                self.save()  # so that there is always something to roll back to
-            while not self._finished():
+            while not self.finished():
                 self._step()
                 if self._evaluation_due():
                     self._evaluate()
-                if self.around.stop():
-                    self.save()
-                    break
-                if time.perf_counter() - saved >= self.config.checkpoint_seconds and not self.progress.skipped_in_a_row:
+                stop = self.around.stop()
+                due = stop or time.perf_counter() - saved >= self.config.checkpoint_seconds
+                if due and not self.progress.skipped_in_a_row:  # else the weights themselves may be at fault
                     self.save()
                     saved = time.perf_counter()
+                if stop:
+                    break
             else:
                 self._end()
         finally:
@@ -192,12 +200,6 @@ class Trainer:
         if self.progress.evaluated_step != self.progress.step:
             self._evaluate()
         self.save()
-
-    def _finished(self) -> bool:
-        early = (
-            self.config.patience and self.config.schedule != "plateau" and self.progress.stale >= self.config.patience
-        )
-        return bool(early) or self._fraction() >= 1.0
 
     def _step(self) -> None:
         """One window: loss, gradients, clipping, update. A step that is not finite is left out and counted."""

@@ -6,8 +6,13 @@ import json
 import math
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from ostinato.errors import OstinatoError
 
 BITS = 1.0 / math.log(2.0)
 
@@ -22,29 +27,39 @@ class MetricsFile:
     """One JSON object a line, flushed as it is written; a resumed run cuts what came after its checkpoint."""
 
     def __init__(self, path: Path, upto_step: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in _lines(path) if line["step"] <= upto_step] if upto_step else []
-        self._file = path.open("w", encoding="utf-8")
-        for line in kept:
-            self.write(line)
+        """Raises OstinatoError when the file cannot be written."""
+        self._path = path
+        with self._stated():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            kept = _length(path, upto_step)
+            self._file = path.open("ab", buffering=0)  # nothing is held back that a full disk would refuse later
+            self._file.truncate(kept)
 
     def write(self, line: dict[str, Any]) -> None:
-        """Add one line."""
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        """Add one line; what is not finite becomes null. Raises OstinatoError when the disk is full."""
+        finite = {name: value if math.isfinite(value) else None for name, value in line.items()}
+        data = (json.dumps(finite) + "\n").encode()
+        with self._stated():
+            while data:
+                data = data[self._file.write(data) :]
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
+    @contextmanager
+    def _stated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise OstinatoError(f"{self._path}: cannot write: {reason}; make room, then go on with --resume") from None
+
 
 def draw(metrics: Path, folder: Path) -> list[Path]:
     """Draw ``loss.svg`` and ``gradients.svg`` from a metrics file; nothing when matplotlib is not there."""
-    try:
-        import matplotlib
-    except ImportError:
+    if find_spec("matplotlib") is None:
         return []
-    matplotlib.use("svg")
     lines = _lines(metrics)
     return [_draw_loss(lines, folder / "loss.svg"), _draw_gradients(lines, folder / "gradients.svg")]
 
@@ -55,18 +70,15 @@ def _draw_loss(lines: list[dict[str, Any]], path: Path) -> Path:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     steps = [line for line in lines if "loss" in line]
-    valid = [line for line in lines if "valid_bits_per_char" in line]
+    valid = [line for line in lines if line.get("valid_bits_per_char") is not None]
     axes.plot([s["seconds"] / 60 for s in steps], [s["bits_per_char"] for s in steps], lw=0.8, label="training")
     axes.plot(
         [v["seconds"] / 60 for v in valid], [v["valid_bits_per_char"] for v in valid], "o-", ms=3, label="held out"
     )
     axes.set(xlabel="minutes", ylabel="bits per character")
     if valid:  # the first evaluation is of random weights: far above everything that is of interest
-        low = min(
-            min(v["valid_bits_per_char"] for v in valid),
-            *(s["bits_per_char"] for s in steps or valid[:0] or [{"bits_per_char": math.inf}]),
-        )
-        axes.set_ylim(0.95 * low, 2.2 * min(v["valid_bits_per_char"] for v in valid))
+        best = min(v["valid_bits_per_char"] for v in valid)
+        axes.set_ylim(0.95 * min([best, *(s["bits_per_char"] for s in steps)]), 2.2 * best)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path)
@@ -93,12 +105,21 @@ def _draw_gradients(lines: list[dict[str, Any]], path: Path) -> Path:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text("utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:  # the last line of a killed run may be half written
-            break
+    """The lines that are whole: the last one of a killed run may be half written."""
+    lines: list[dict[str, Any]] = []
+    if path.exists():
+        for text in path.read_bytes().split(b"\n")[:-1]:
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                break
     return lines
+
+
+def _length(path: Path, upto_step: int) -> int:
+    """Bytes of the lines that belong to the first ``upto_step`` steps; 0 when it is negative."""
+    if upto_step < 0 or not path.exists():
+        return 0
+    whole = _lines(path)
+    kept = sum(1 for line in whole if line["step"] <= upto_step)
+    return sum(len(text) + 1 for text in path.read_bytes().split(b"\n")[:kept])
