@@ -114,3 +114,15 @@ def test_the_same_inputs_give_the_same_bits(size):
         total = linear_cross_entropy(x, weight, bias, targets)
         runs.append([total, *torch.autograd.grad(total, (x, weight, bias))])
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("size", SIZES)
+def test_the_gpu_agrees(size):
+    (x, weight, bias), targets = data(*size, torch.float64)
+    here = linear_cross_entropy(x, weight, bias, targets)
+    there = linear_cross_entropy(x.cuda(), weight.cuda(), bias.cuda(), targets.cuda())
+    torch.testing.assert_close(there.cpu(), here)
+    leaves = (x, weight, bias)
+    assert_gradients_agree(torch.autograd.grad(there, leaves), torch.autograd.grad(here, leaves))

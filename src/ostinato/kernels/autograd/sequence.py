@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -111,7 +112,10 @@ def recurrent(
     """
     function = _fused(cell, activation, x)
     if function is not None and keep is None:
-        return _run_fused(function, x, weights, state, lengths)
+        with warnings.catch_warnings():
+            # cuDNN wants the weights in one piece; ours are values that may have just been computed (weight drop).
+            warnings.filterwarnings("ignore", "RNN module weights")
+            return _run_fused(function, x, weights, state, lengths)
     table, name = (RNN_LOOPS, activation) if cell == "rnn" else (LOOPS, cell)
     if name not in table:
         raise ConfigError(f"no cell {cell!r} with activation {activation!r}; expected one of rnn, {', '.join(LOOPS)}")
