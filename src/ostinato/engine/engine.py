@@ -25,9 +25,9 @@ class Output:
         self.weight = tensors.get("output.weight", tensors["embedding.weight"])
         self.bias = tensors["output.bias"]
 
-    def __call__(self, readout: Floats) -> Floats:
-        """Scores ``(..., V)`` of readouts ``(..., R)``."""
-        logits = readout @ self.weight.T
+    def __call__(self, readout: Floats, out: Floats | None = None) -> Floats:
+        """Scores ``(..., V)`` of readouts ``(..., R)``, in memory of its own or in ``out``."""
+        logits = np.matmul(readout, self.weight.T, out=out)
         logits += self.bias
         return cast(Floats, logits)
 
@@ -94,7 +94,7 @@ class Engine:
         steps = max(1, ROWS // B)
         for t in range(0, T, steps):
             readout, states = self._stack.run(ids[t : t + steps], states)
-            logits[t : t + steps] = self._output(readout)
+            self._output(readout, logits[t : t + steps])
         return logits, self._pack(readout[-1], states)
 
     def read(self, ids: Ids, state: State) -> State:

@@ -290,7 +290,7 @@ def measure(logits: Floats, ids: Ids, detail: bool) -> Measures:
         result.rank[...] = 1 + (logits > target).sum(axis=-1)
     top = logits.max(axis=-1, keepdims=True)
     shifted = logits - top
-    weights = np.exp(shifted)
+    weights = np.exp(shifted, out=None if detail else shifted)
     mass = weights.sum(axis=-1, dtype=np.float64)
     result.nats[...] = np.log(mass) - (target - top)[..., 0]
     if detail:
