@@ -59,13 +59,15 @@ def _limits(norms: NDArray[np.float64]) -> tuple[float, float]:
     return max(FLOOR, min(low / 2, 0.1)), min(CEILING, max(high * 2, 2.0))
 
 
-def draw_gates(gates: Mapping[str, Floats], units: Sequence[int], labels: Sequence[str], path: Path) -> None:
+def draw_gates(
+    gates: Mapping[str, Floats], units: Sequence[int], labels: Sequence[str], title: str, path: Path
+) -> None:
     """Draw ``gates``, each ``(T, H)``, as heat maps: a panel a gate, a row a unit, a column a token with its label.
 
     What lies between 0 and 1 is dark to bright; what has a sign is blue below and red above zero.
     """
     T = len(labels)
-    size = (max(5.0, 0.16 * T + 2.0), len(gates) * (0.14 * len(units) + 0.35) + 0.5)
+    size = (max(5.0, 0.16 * T + 2.0), len(gates) * (0.14 * len(units) + 0.35) + 0.7)
     with _figure(path, size) as figure:
         each = figure.subplots(len(gates), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (name, values) in zip(each, gates.items(), strict=True):
@@ -75,19 +77,17 @@ def draw_gates(gates: Mapping[str, Floats], units: Sequence[int], labels: Sequen
             axes.set_ylabel(name, rotation=0, ha="right", va="center", weight="bold")
             figure.colorbar(image, ax=axes, pad=0.01, fraction=0.02, aspect=8).ax.tick_params(labelsize=7)
             axes.tick_params(length=0)
-        each[-1].set_xticks(range(T), labels, fontsize=8, parse_math=False, **_upright(labels))
-
-
-def _upright(labels: Sequence[str]) -> dict[str, Any]:
-    """Single characters stand; words lie on their side."""
-    return {} if max(map(len, labels)) <= 2 else {"rotation": 90}
+        each[0].set_title(title, fontsize=9)
+        each[-1].set_xticks(range(T), labels, fontsize=8, parse_math=False)
+        for label in each[-1].get_xticklabels():
+            label.set_rotation(90 if len(label.get_text()) > 2 else 0)
 
 
 def _colours(name: str, values: Floats) -> dict[str, Any]:
-    """Colour map and range: gates are shares, the others have a sign; tanh has a range, a cell has none."""
+    """Colour map and range: shares from 0 to 1, tanh from -1 to 1, the state as far as it goes."""
     if name in "iforz":
         return {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}
-    reach = max(1.0, float(np.abs(values).max()))
+    reach = 1.0 if name in "gn" else float(np.abs(values).max()) or 1.0
     return {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
 
 

@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from ostinato import __version__
 from ostinato.cli.arguments import Flag
@@ -118,10 +115,10 @@ def _cache() -> dict[str, Any]:
 
 
 def _print(report: dict[str, Any]) -> None:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in _rows(report):
-        table.add_row(name, escape(value))
-    Console(highlight=False, soft_wrap=True).print(table)
+    rows = _rows(report)
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name:{width}}  {value}")
 
 
 def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:

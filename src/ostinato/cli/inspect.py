@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ostinato import bundle, pictures
@@ -142,17 +141,14 @@ def _part(name: str) -> str:
 
 def _print_sizes(report: dict[str, Any]) -> None:
     model = ModelConfig.from_json(report["model"])
-    facts = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts(report, model):
-        facts.add_row(name, escape(value))
+        print(f"{name:10}  {value}")
     parts = Table(caption=_tied(model), caption_justify="left")
     for head in ("part", "parameters", "share"):
         parts.add_column(head, justify="left" if head == "part" else "right")
     for part, count in (*report["parts"].items(), ("all", report["parameters"])):
         parts.add_row(part, f"{count:,}", f"{count / report['parameters']:.1%}")
-    console = Console(highlight=False)
-    console.print(facts)
-    console.print(parts)
+    Console(highlight=False).print(parts)
 
 
 def _tied(model: ModelConfig) -> str | None:
@@ -257,7 +253,8 @@ def _title(model: ModelConfig) -> str:
 
 
 def _print_gradients(report: dict[str, Any], picture: Path) -> None:
-    table = Table(caption=f"mean of {report['windows']} windows of {report['text']}; lag 0 = 1", caption_justify="left")
+    print(f"norm of d loss_T / d h_t, lag 0 = 1, mean of {report['windows']} windows of {report['text']}")
+    table = Table()
     table.add_column("lag", justify="right")
     for layer in report["layers"]:
         table.add_column(layer, justify="right")
@@ -282,7 +279,7 @@ def _gates(
     traced = trace(found.model, found.tensors, tokenizer.boundary_id, ids, layer)
     chosen = _most_moved(traced["h"]) if units is None else _chosen(units, traced["h"].shape[1])
     labels = [tokenizer.label(int(token)) for token in ids]
-    pictures.draw_gates(traced, chosen, labels, picture)
+    pictures.draw_gates(traced, chosen, labels, f"{_title(found.model)}: units of layer {layer}", picture)
     return {
         "layer": layer,
         "units": chosen,
