@@ -218,7 +218,7 @@ def test_the_comparison_kills_losses(old, new):
 
 
 def hold_linear(module):
-    for size in ((7, 5, 3), (513, 64, 65), (130, 129, 517)):
+    for size in ((7, 5, 3), (513, 129, 33), (130, 129, 517)):
         leaves, _ = data(*size)
         ours, theirs = module.linear(*leaves), functional.linear(*leaves)
         d = torch.randn(theirs.shape, generator=torch.Generator().manual_seed(1))
@@ -233,7 +233,7 @@ def hold_linear(module):
         ("return product(d.t(), x.t())", "return product(d.t(), x.t()).roll(1, 0)"),
         ("d.sum(0) if need_bias", "d.sum(0) * 0 if need_bias"),
         ("_ONEDNN(_dense(x), _dense(w), bias,", "_ONEDNN(_dense(x), _dense(w), None,"),
-        ("functional.linear(x, w, bias)", "functional.linear(x, w)"),
+        ("functional.linear(x, weight, bias)", "functional.linear(x, weight)"),
     ],
 )
 def test_the_comparison_kills_products(old, new):

@@ -9,8 +9,8 @@ from torch.nn import functional
 from ostinato.kernels.autograd import linear, linear_cross_entropy, linear_nats
 
 # Rows, width, vocabulary: one row, odd sizes, a vocabulary of one, several blocks with a smaller last one (float32 and
-# float64), a vocabulary wider than a block is long, products large enough for every route.
-SIZES = [(1, 3, 5), (7, 5, 1), (37, 19, 65), (433, 3, 10007), (5, 2, 700001), (513, 64, 65), (130, 129, 517)]
+# float64), products large enough for every route.
+SIZES = [(1, 3, 5), (7, 5, 1), (37, 19, 65), (433, 3, 10007), (513, 64, 65), (130, 129, 517), (513, 129, 33)]
 
 
 def data(N, R, V, dtype=torch.float32):
@@ -89,7 +89,7 @@ def test_without_rows_the_loss_is_zero():
     assert linear_nats(x, weight, bias, targets).shape == (0,)
 
 
-@pytest.mark.parametrize("size", SIZES[:4] + SIZES[5:])
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("with_bias", [True, False])
 def test_linear_is_torchs(size, with_bias):
     (x, weight, bias), _ = data(*size)

@@ -27,9 +27,14 @@ def _dense(x: Tensor) -> Tensor:
     return x if x.is_contiguous() or x.t().is_contiguous() else x.contiguous()
 
 
+def _worthwhile(x: Tensor, w: Tensor) -> bool:
+    """Whether oneDNN is the faster way to ``x w^T``."""
+    return uses_onednn(x) and x.shape[0] * w.numel() >= _WORTHWHILE
+
+
 def product(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x w^T + bias``, not recorded by autograd: ``x (N, K)``, ``w (M, K)``, ``bias (M,)`` give ``(N, M)``."""
-    if uses_onednn(x) and x.shape[0] * w.numel() >= _WORTHWHILE:
+    if _worthwhile(x, w):
         result: Tensor = _ONEDNN(_dense(x), _dense(w), bias, "none", [], "")
         return result
     return torch.nn.functional.linear(x, w, bias)
@@ -63,5 +68,7 @@ class _Linear(torch.autograd.Function):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x W^T + b`` over the last axis: ``x (..., K)``, ``weight (M, K)``, ``bias (M,)`` or None give ``(..., M)``."""
     rows = x.reshape(-1, x.shape[-1])
+    if not _worthwhile(rows, weight):
+        return torch.nn.functional.linear(x, weight, bias)
     y: Tensor = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
     return y.view(*x.shape[:-1], weight.shape[0])
