@@ -44,10 +44,12 @@ def test_cross_entropy_is_torchs(size, dtype, with_bias):
 def test_every_row_is_counted_at_every_block_edge(monkeypatch):
     (x, weight, bias), targets = data(23, 4, 10, torch.float64)
     expected = functional.cross_entropy(functional.linear(x, weight, bias), targets, reduction="none").detach()
+    unbiased = functional.cross_entropy(functional.linear(x, weight), targets, reduction="none").detach()
     for block in (1, 10, 19, 20, 70, 229, 230, 231):
         monkeypatch.setattr("ostinato.kernels.autograd.output._BLOCK", block)
         torch.testing.assert_close(linear_nats(x, weight, bias, targets), expected)
         torch.testing.assert_close(linear_cross_entropy(x, weight, bias, targets), expected.sum())
+        torch.testing.assert_close(linear_cross_entropy(x.detach(), weight.detach(), None, targets), unbiased.sum())
 
 
 def test_no_more_than_a_block_of_logits_exists(monkeypatch):
