@@ -55,10 +55,8 @@ def _keep_likeliest(probs: Probs, top_k: int, top_p: float) -> Probs:
 def draw(probs: Probs, uniforms: NDArray[np.float64]) -> Ids:
     """One id per row of ``probs (B, V)`` by the inverse of its distribution function; ``uniforms (B,)`` in [0, 1)."""
     below = np.cumsum(probs, axis=-1)
-    ids = (below <= (uniforms * below[:, -1])[:, None]).sum(axis=-1)
-    # Rounding may carry a uniform just below 1 past the last token that has any probability.
-    last = probs.shape[-1] - 1 - (probs[:, ::-1] > 0).argmax(axis=-1)
-    return cast(Ids, np.minimum(ids, last).astype(np.int64))
+    # A uniform below 1 times the sum stays below it in floating point too, so no index runs past the end.
+    return cast(Ids, (below <= (uniforms * below[:, -1])[:, None]).sum(axis=-1))
 
 
 def make_sampler(temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0, min_p: float = 0.0) -> Sampler:
