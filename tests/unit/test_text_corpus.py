@@ -184,6 +184,7 @@ class TestStatistics:
             ("the <unk> sat .\n", True),
             ("he said , yes .\n" * 30, True),
             ("he said, yes.\n" * 30, False),
+            ("he said , yes.\n" * 30, False),
             ("x = f ( a , b ) ;\n" * 2, False),
         ],
     )

@@ -131,8 +131,8 @@ def test_a_decoder_shows_whole_characters_only():
 
 
 def test_the_most_frequent_words_are_kept_and_rare_ones_unknown():
-    tokenizer = made("a a a b b c", level="word", vocab=4)
-    assert words(tokenizer, "a b c") == ["a", "b", "<unk>"]
+    tokenizer = made("c c c b b a", level="word", vocab=4)
+    assert words(tokenizer, "c b a") == ["c", "b", "<unk>"]
     assert words(made("a a a b b c", level="word", min_count=3), "a b") == ["a", "<unk>"]
     assert made("aaabbc", vocab=4).encode("abc").tolist() == [2, 3, 1]
 
@@ -176,6 +176,26 @@ def test_words_of_equal_hash_are_told_apart():
     assert index.find(codes, starts, ends).tolist() == [0, -1, -1, 1, 2, -1]
 
 
+def test_words_that_differ_only_in_the_number_of_nul_characters():
+    tokenizer = made("\0 \0\0 \0\0\0", level="word", pretokenized=True)
+    assert tokenizer.encode("\0\0 \0 \0\0\0\0").tolist() == [3, 2, tokenizer.unk_id]
+
+
+def test_words_of_every_width_of_characters_are_found_in_one_text():
+    known = [
+        "abc",
+        "abcdefghi",
+        "\u00e9t\u00e9",
+        "\uff76\uff76\uff76\uff76\uff76",
+        "\U0001d54f\U0001d550",
+        "\U0001d54fabcdefgh",
+    ]
+    tokenizer = made(" ".join(known), level="word", pretokenized=True)
+    for text in (" ".join(known), *known, known[2] + " " + known[0]):
+        assert words(tokenizer, text) == text.split()
+        assert set(words(tokenizer, text.replace(" ", "x ") + "x")) == {"<unk>"}
+
+
 def test_a_word_longer_than_any_vocabulary_holds():
     endless = "a" * 300_000
     tokenizer = made(f"a b {endless}", level="word")
@@ -191,14 +211,15 @@ def test_a_word_longer_than_any_vocabulary_holds():
 @pytest.mark.parametrize("options", [{"level": "word"}, {"level": "word", "pretokenized": True}, {"level": "bpe"}])
 def test_one_endless_line_is_encoded_in_bounded_memory(options, line):
     tokenizer = made(STORY * 9, **options)
-    pieces = [line * 700] * 12
+    pieces = ["b " + line * 3000, *[line * 700] * 12]
     whole = tokenizer.encode("".join(pieces)).tolist()
     assert [token for part in encode_chunks(tokenizer, iter(pieces)) for token in part.tolist()] == whole
     rest, longest = "", 0
     for piece in pieces:
         _, rest = tokenizer.settle(rest + piece)
         longest = max(longest, len(rest))
-    assert longest < 1000
+    assert longest < 3100 * len(line)  # of eleven thousand
+    assert len(rest) < 1000
 
 
 def test_building_from_a_long_text_takes_no_more_memory_than_from_a_short_one():
@@ -257,6 +278,7 @@ class TestDamagedFiles:
             ({"level": "char"}, lambda d: d.update(normalizer={"type": "NFC"})),
             ({"level": "word"}, lambda d: d["pre_tokenizer"]["pattern"].update(Regex=r"\w+")),
             ({"level": "word"}, lambda d: d.update(normalizer={"type": "NFKC"})),
+            ({"level": "word"}, lambda d: d["model"]["vocab"].update({"\n": 1, "<unk>": 0})),
             ({"level": "word"}, lambda d: d.update(added_tokens=[{"id": 0, "content": "<eos>"}])),
             ({"level": "bpe"}, lambda d: d["pre_tokenizer"]["pretokenizers"].pop(0)),
             ({"level": "bpe"}, lambda d: d["model"]["merges"].append(["nothing", "here"])),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ostinato.errors import TextError
 
-CodePoints = NDArray[np.uint8] | NDArray[np.uint32]
+CodePoints = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint32]
 Spans = NDArray[np.int64]
 
 MAX_CODE = 0x110000
@@ -35,11 +35,14 @@ _BLANK, _NEWLINE, _SYMBOL, _MARKED, _QUOTE, _POINT, _WORD, _DIGIT = range(8)
 
 
 def code_points(text: str) -> CodePoints:
-    """``text`` as code points ``(T,)``, one byte each where all are ASCII. Raises TextError on a lone surrogate."""
+    """``text`` as code points ``(T,)``, in as few bytes each as they need. Raises TextError on a lone surrogate."""
     if text.isascii():
         return np.frombuffer(text.encode("ascii"), dtype=np.uint8)
     try:
-        return np.frombuffer(text.encode("utf-32-le"), dtype=np.dtype("<u4"))
+        pairs = text.encode("utf-16-le")
+        if len(pairs) == 2 * len(text):
+            return np.frombuffer(pairs, dtype="<u2")
+        return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
     except UnicodeEncodeError as error:
         raise TextError(
             f"the text holds the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}; "

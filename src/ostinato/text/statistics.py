@@ -75,7 +75,7 @@ def _looks_tokenized(text: str) -> bool:
     if "<unk>" in text:
         return True
     spaced = len(_SPACED_MARK.findall(text))
-    attached = len(_MARK.findall(text)) - spaced
+    attached = len(_MARK.findall(text))
     return spaced > 20 and spaced > 9 * attached
 
 

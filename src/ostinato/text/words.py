@@ -51,13 +51,24 @@ class WordIndex:
 
     def __init__(self, words: Sequence[str], multiplier: int = _MULTIPLIER) -> None:
         """``words``: all different, none empty, in the order of their ids. ``multiplier``: odd."""
-        self._multiplier = multiplier
         self._lengths = np.array([len(word) for word in words], dtype=np.int64)
         self._offsets = np.cumsum(self._lengths) - self._lengths
-        self._letters = code_points("".join(words)).astype(np.uint32)
-        self._keys = np.concatenate(
-            [self._hash(code_points(word).astype(np.uint32), np.array([0]), np.array([len(word)])) for word in words]
-        )
+        letters = np.frombuffer("".join(words).encode("utf-32-le"), dtype="<u4")
+        # what a narrower text cannot hold becomes what it does not hold either
+        widths: dict[int, CodePoints] = {
+            1: np.where(letters > 0x7F, 0xFF, letters).astype(np.uint8),
+            2: np.where(letters > 0xFFFF, 0xDFFF, letters).astype(np.uint16),
+            4: letters,
+        }
+        self._windows = {width: _windows(narrow) for width, narrow in widths.items()}
+        while True:
+            self._multiplier = multiplier
+            self._keys = np.concatenate(
+                [self._hash(code_points(word), np.array([0]), np.array([len(word)])) for word in words]
+            )
+            if len(np.unique(self._keys)) == len(words):
+                break
+            multiplier += 2
         self._fill()
 
     def _fill(self) -> None:
@@ -65,19 +76,18 @@ class WordIndex:
         self._shift = np.uint64(64 - bits)
         self._slots = np.full(1 << bits, -1, dtype=np.int32)
         homes = (self._keys * _SCATTER >> self._shift).astype(np.int64)
-        self._probes = 1
         for token, slot in enumerate(homes.tolist()):
             distance = 0
             while self._slots[(slot + distance) & (len(self._slots) - 1)] >= 0:
                 distance += 1
             self._slots[(slot + distance) & (len(self._slots) - 1)] = token
-            self._probes = max(self._probes, distance + 1)
 
     def _hash(self, codes: CodePoints, starts: Spans, ends: Spans) -> NDArray[np.uint64]:
         rising, falling = _powers(self._multiplier)
         sums = np.zeros(len(codes) + 1, dtype=np.uint64)
         np.cumsum(codes * rising[: len(codes)], out=sums[1:])
         hashes: NDArray[np.uint64] = (sums[ends] - sums[starts]) * falling[starts]
+        hashes += (ends - starts).astype(np.uint64) * _SCATTER  # without it NULs would count for nothing
         return hashes
 
     def find(self, codes: CodePoints, starts: Spans, ends: Spans) -> NDArray[np.int32]:
@@ -97,38 +107,44 @@ class WordIndex:
 
     def _find_in_block(self, codes: CodePoints, starts: Spans, ends: Spans) -> NDArray[np.int32]:
         hashes = self._hash(codes, starts, ends)
-        slots = (hashes * _SCATTER >> self._shift).astype(np.int64)
-        found = np.full(len(slots), -1, dtype=np.int32)
-        searched = np.arange(len(slots))
-        for _ in range(self._probes):
-            candidates = self._slots[slots]
-            occupied = candidates >= 0
-            equal = occupied & (self._keys[candidates] == hashes[searched])
-            equal[equal] = self._equal_letters(codes, starts, ends, searched[equal], candidates[equal])
-            found[searched[equal]] = candidates[equal]
-            left = occupied & ~equal
-            if not left.any():
-                break
-            searched, slots = searched[left], (slots[left] + 1) & (len(self._slots) - 1)
+        homes = (hashes * _SCATTER >> self._shift).astype(np.int64)
+        found = self._slots.take(homes)
+        searched = np.flatnonzero((found >= 0) & (self._keys.take(found) != hashes))
+        distance = 0
+        while len(searched):
+            distance += 1
+            candidates = self._slots[(homes[searched] + distance) & (len(self._slots) - 1)]
+            found[searched] = candidates
+            searched = searched[(candidates >= 0) & (self._keys[candidates] != hashes[searched])]
+        # no two known words share a hash, so what has the hash of another word is unknown
+        found[~self._equal_letters(codes, starts, ends - starts, found)] = -1
         return found
 
     def _equal_letters(
-        self, codes: CodePoints, starts: Spans, ends: Spans, searched: Spans, candidates: NDArray[np.int32]
+        self, codes: CodePoints, starts: Spans, lengths: Spans, candidates: NDArray[np.int32]
     ) -> NDArray[np.bool_]:
-        lengths = self._lengths[candidates]
-        begins = starts[searched]
-        same: NDArray[np.bool_] = ends[searched] - begins == lengths
-        if not same.all():
-            same[same] = self._equal_letters(codes, starts, ends, searched[same], candidates[same])
-            return same
-        offsets = np.cumsum(lengths) - lengths
-        place = np.arange(int(lengths.sum()))
-        mine = codes[place + np.repeat(begins - offsets, lengths)]
-        theirs = self._letters[place + np.repeat(self._offsets[candidates] - offsets, lengths)]
-        if np.array_equal(mine, theirs):
-            return same
-        same[:] = np.add.reduceat(mine != theirs, offsets) == 0
+        """Whether each word is its candidate (-1: it has none), eight bytes compared at a time."""
+        step = 8 // codes.itemsize
+        masks = np.array([(1 << 8 * codes.itemsize * letters) - 1 for letters in range(step + 1)], dtype=np.uint64)
+        mine, theirs = _windows(codes), self._windows[codes.itemsize]
+        offsets = self._offsets.take(candidates)
+        differing = (mine.take(starts) ^ theirs.take(offsets)) & masks.take(np.minimum(lengths, step))
+        same: NDArray[np.bool_] = (candidates >= 0) & (self._lengths.take(candidates) == lengths) & (differing == 0)
+        place, compared = np.flatnonzero(same & (lengths > step)), step
+        while len(place):
+            left = lengths[place] - compared
+            differing = mine[starts[place] + compared] ^ theirs[offsets[place] + compared]
+            equal = (differing & masks[np.minimum(left, step)]) == 0
+            same[place[~equal]] = False
+            place, compared = place[equal & (left > step)], compared + step
         return same
+
+
+def _windows(codes: CodePoints) -> NDArray[np.uint64]:
+    """For each code point the eight bytes from it on, as one number ``(N,)``; zeros after the end."""
+    padded = np.concatenate([codes, np.zeros(8 // codes.itemsize, dtype=codes.dtype)])
+    view = np.ndarray(len(codes), dtype="<u8", buffer=padded.data, strides=(codes.itemsize,))
+    return np.ascontiguousarray(view)
 
 
 class Splitter:
