@@ -48,7 +48,7 @@ def main() -> None:
     rows = [measure(options, text, size) for options in CASES]
     arguments = "".join(f" {Path(argument).name}" for argument in sys.argv[1:])
     result = {
-        "question": "megabytes of UTF-8 a second from text to ids, one thread, median of interleaved repeats, processor time",
+        "question": "megabytes of UTF-8 to ids a second of processor time, one thread, median of interleaved repeats",
         "command": "python benchmarks/tokenization.py" + arguments,
         "text": {"what": what, "bytes": size, "chars": len(text)},
         "machine": machine(),
