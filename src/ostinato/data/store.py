@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,10 @@ def write_store(
     The ``facts`` may be filled while the parts are read: they are looked at after the last chunk.
     """
     dtype = smallest_dtype(vocab)
-    building = folder.with_name(f"{folder.name}.{os.getpid()}")
+    building = None
     try:
-        building.mkdir(parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(mkdtemp(prefix=folder.name + ".", dir=folder.parent))
         counts = {name: _write(building / f"{name}.ids", chunks, dtype) for name, chunks in parts.items()}
         for name, text in also.items():
             (building / name).write_text(text, "utf-8")
@@ -67,7 +69,8 @@ def write_store(
     except OSError as error:
         raise OstinatoError(f"{folder}: cannot keep the prepared text: {error.strerror}; set OSTINATO_CACHE") from None
     finally:
-        shutil.rmtree(building, ignore_errors=True)
+        if building is not None:
+            shutil.rmtree(building, ignore_errors=True)
     store = open_store(folder)
     assert store is not None
     return store

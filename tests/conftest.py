@@ -1,0 +1,48 @@
+"""What the whole suite shares: a cache of its own, no settings from outside, one small trained model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from or written to the caches and settings of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("OSTINATO_"):
+                patch.delenv(name)
+        patch.setenv("OSTINATO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The speed probe of a plan takes one step, not its usual time."""
+    monkeypatch.setattr("ostinato.training.plan.PROBE_SECONDS", 0.0)
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small text file."""
+    from runs import prose
+
+    path = tmp_path_factory.mktemp("text") / "prose.txt"
+    path.write_text(prose(), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
+    """A model folder: characters, trained for a second on ``text``. Tests must not change it."""
+    from runs import QUICK
+
+    import ostinato
+
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    ostinato.train(text, out=folder, steps=120, lr=0.01, **QUICK)
+    return folder
