@@ -78,6 +78,14 @@ def test_sample_json(call, models, level):
     assert three[2]["tokens"] == 12
 
 
+def test_samples_are_told_apart(call, models):
+    lm = ostinato.load(models / "char")
+    texts = [lm.generate("to", 10, seed=3, index=index) for index in range(2)]
+    out, err = call("sample", models / "char", "--prompt", "to", "--tokens", "10", "--seed", "3", "--count", "2")
+    assert out == "---\n".join(f"to{text}".rstrip("\n") + "\n" for text in texts)
+    assert err.count("\n") == 2
+
+
 def test_sample_without_a_seed_says_which_it_took(call, models):
     (record,) = records(call("sample", models / "char", "--tokens", "20", "--json")[0])
     (again,) = records(call("sample", models / "char", "--tokens", "20", "--json", "--seed", record["seed"])[0])

@@ -56,7 +56,7 @@ def sample(
     seed
         The same seed gives the same text.
     count
-        How many samples to write.
+        How many samples to write, with --- between them.
     allow_unknown
         Read characters or words of the prompt that the model never saw as unknown ones.
     json
@@ -76,8 +76,11 @@ def sample(
     }
     for index in range(count):
         options["index"] = index
-        write = _write_json if json else _write
-        write(lm, prompt, tokens, options)
+        if json:
+            _write_json(lm, prompt, tokens, options)
+        else:
+            print("---\n" if index else "", end="")
+            _write(lm, prompt, tokens, options)
 
 
 def _write(lm: LanguageModel, prompt: str, tokens: int, options: Writing) -> None:

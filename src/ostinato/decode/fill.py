@@ -32,6 +32,8 @@ SWEEPS = 8
 """Times that all gaps are gone over, at most; sampled, exactly."""
 STARTS = 4
 """First tokens that a gap of several tokens is begun with."""
+CONTEXT = 1024
+"""Tokens on each side of a gap that are read; a longer text is cut there."""
 NEIGHBOURS = 8
 """Tokens on each side of a gap by which a filling is judged beside its own."""
 
@@ -151,14 +153,14 @@ class _Filler:
         ]
 
     def around(self, k: int) -> tuple[list[int], list[int]]:
-        """All ids to the left and to the right of slot ``k``, other gaps as they are filled now."""
+        """The ids to the left and to the right of slot ``k``, other gaps as they are filled now."""
         left: list[int] = list(self.known[0])
         right: list[int] = []
         for j, slot in enumerate(self.slots):
             side = left if j < k else right
             side.extend(slot.filling.ids if j != k else ())
             side.extend(self.known[j + 1])
-        return left, right
+        return left[-CONTEXT:], right[:CONTEXT]
 
     def conditionals(self, k: int, ids: Sequence[int]) -> Probs:
         """Log-probabilities ``(n, V)`` of the tokens ``ids (n,)`` of slot ``k``, each given all others."""

@@ -176,7 +176,8 @@ def _count_words(text: str, gaps: list[tuple[int, int]]) -> int:
 def pieces(tokenizer: Tokenizer, text: str | Iterable[str], *, whole_lines: bool) -> Iterator[str]:
     """The text in pieces of about PIECE characters that encode as the whole does, however it was cut before.
 
-    They end at line ends where there are any; with ``whole_lines`` always, and a line is then held whole.
+    They end at line ends where there are any, else at blanks; a word longer than a piece is cut. With ``whole_lines``
+    they always end at line ends, and a line is then held whole.
     """
     rest = ""
     for chunk in [text] if isinstance(text, str) else text:
