@@ -20,12 +20,6 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
-@pytest.fixture
-def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The speed probe of a plan takes one step, not its usual time."""
-    monkeypatch.setattr("ostinato.training.plan.PROBE_SECONDS", 0.0)
-
-
 @pytest.fixture(scope="session")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small text file."""
