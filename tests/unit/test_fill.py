@@ -103,6 +103,16 @@ def test_a_word_is_found_whatever_its_length():
     assert filled.gaps[0].alternatives[0][0] == "cat"
 
 
+def test_a_word_is_no_punctuation_unless_a_token_of_any_kind_is_asked_for():
+    tok = tokenizer("word", "the cat , the u.s. dog . ' -\n", pretokenized=True)
+    table = np.full((tok.vocab_size,) * 2, 1e-3)
+    table[:, tok.encode(", . ' -")] = [1, 0.9, 0.9, 0.9]
+    table[:, tok.encode("u.s.")] = 0.1
+    model = Neighbours(table, tok.boundary_id)
+    assert fill(model, tok, "the ___ dog").text == "the u.s. dog"
+    assert fill(model, tok, "the ___1 dog").text == "the , dog"
+
+
 def test_pieces_bring_their_own_blank():
     model = neighbours(BPE)
     for text in ("the ___ sat", "the ___2 sat"):

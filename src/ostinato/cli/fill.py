@@ -26,7 +26,7 @@ def fill(
 ) -> None:
     """Fill the gaps of a text with a bidirectional model.
 
-    ___ is a gap of one word: one token at word level; at the other levels letters, their number found by trying.
+    ___ is a gap of one word, or of the rest of one where it touches letters; its length is found by trying.
     ___5 is a gap of exactly five tokens of any kind.
 
     Parameters

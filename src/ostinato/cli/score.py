@@ -18,6 +18,8 @@ from ostinato.score.logprob import StatePolicy, UnkPolicy
 from ostinato.score.report import Policy, Scored
 from ostinato.text.corpus import read_chunks
 
+_WIDTH = len("pseudo-perplexity")
+
 
 def score(
     model: Path,
@@ -91,7 +93,7 @@ def _print_texts(scores: dict[str, Scored]) -> None:
     rows = {**scores, "all": total} if len(scores) > 1 else scores
     table = Table(caption=_caption(total.policy), caption_justify="left")
     for k, head in enumerate(("text", *(head for head, _ in _columns(total)))):
-        table.add_column(head, justify="right" if k else "left", overflow="fold")
+        table.add_column(head.replace("-", "-\n"), justify="right" if k else "left", overflow="fold")
     for name, scored in rows.items():
         table.add_row(escape(name), *(value for _, value in _columns(scored)))
     Console().print(table)
@@ -125,8 +127,8 @@ def _print_lines(lines: Iterator[Scored]) -> None:
     for number, line in enumerate(lines, start=1):
         columns = _columns(line)
         if number == 1:
-            print(f"{'line':>7}", *(f"{head:>12}" for head, _ in columns))
-        print(f"{number:>7}", *(f"{value:>12}" for _, value in columns), flush=True)
+            print(f"{'line':>7}", *(f"{head:>{_WIDTH}}" for head, _ in columns))
+        print(f"{number:>7}", *(f"{value:>{_WIDTH}}" for _, value in columns), flush=True)
 
 
 def _print_tokens(lines: Iterator[Scored]) -> None:

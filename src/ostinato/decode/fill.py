@@ -1,8 +1,9 @@
 """Filling gaps with a bidirectional model.
 
-``___`` (three or more underscores) marks a gap. At word level it stands for one word. At the other levels it stands for
-one word too, or for the rest of one where it touches letters: no blank and no punctuation but ``'`` and ``-`` come into
-it, and its number of tokens is found by trying. ``___5`` stands for exactly five tokens of any kind.
+``___`` (three or more underscores) marks a gap of one word. At word level, that is a token with a letter or digit in
+it. At the other levels it may be the rest of a word too, where the gap touches letters: no blank and no punctuation but
+``'`` and ``-`` come into it, and its number of tokens is found by trying. ``___5`` stands for exactly five tokens of
+any kind.
 
 A filling is found by coordinate ascent: tokens are put in one at a time, then the one whose replacement gains most is
 replaced until none gains, and the gaps are gone over in turn until nothing changes. Sampled, each token is drawn from
@@ -128,8 +129,6 @@ def _parse(tokenizer: Tokenizer, text: str, gap_tokens: int | None) -> tuple[lis
     slots = []
     for k, digits in enumerate(lengths):
         length = int(digits) if digits else gap_tokens
-        if length is None and tokenizer.level == "word":
-            length = 1
         if length is not None and not 1 <= length <= MOST_TOKENS:
             raise ConfigError(f"a gap has {length} tokens; expected 1 to {MOST_TOKENS}")
         lead = tokenizer.level in ("bpe", "unigram") and known[k].endswith(" ")
@@ -147,10 +146,9 @@ class _Filler:
         special = {tokenizer.boundary_id, tokenizer.unk_id}
         self._usable: NDArray[np.bool_] = np.array([token not in special for token in range(len(pieces))])
         self._leading: NDArray[np.bool_] = np.array([piece[:1] == b" " for piece in pieces])
-        self._in_word: NDArray[np.bool_] = np.array([bool(_IN_WORD.fullmatch(piece)) for piece in pieces])
-        self._leading_word: NDArray[np.bool_] = self._leading & [
-            bool(_IN_WORD.fullmatch(piece[1:])) for piece in pieces
-        ]
+        self._in_word: NDArray[np.bool_] = np.array([_in_word(piece, tokenizer.level) for piece in pieces])
+        rest_in_word = [_in_word(piece[1:], tokenizer.level) for piece in pieces]
+        self._leading_word: NDArray[np.bool_] = self._leading & rest_in_word
 
     def around(self, k: int) -> tuple[list[int], list[int]]:
         """The ids to the left and to the right of slot ``k``, other gaps as they are filled now."""
@@ -243,6 +241,13 @@ class _Filler:
 
     def _log_probs(self, ids: Sequence[int], places: Sequence[int] | NDArray[np.integer]) -> Probs:
         return log_softmax(self.model.gap_logits(np.array(ids, np.int64), places))
+
+
+def _in_word(piece: bytes, level: str) -> bool:
+    """Whether a token may stand in a gap of one word."""
+    if level == "word":
+        return any(map(str.isalnum, piece.decode()))
+    return bool(_IN_WORD.fullmatch(piece))
 
 
 def _report(filler: _Filler, known: Sequence[str], alternatives: int) -> Filled:
