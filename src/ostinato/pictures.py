@@ -33,7 +33,10 @@ def check_picture(path: Path) -> None:
 
 
 def draw_lags(panels: Mapping[str, Curves], lags: Sequence[int], path: Path) -> None:
-    """Draw norms over the ``lags``, ``(len(lags),)`` each: a panel a title, a curve a label, one logarithmic scale."""
+    """Draw norms over the ``lags``, ``(len(lags),)`` each: a panel a title, a curve a label, one logarithmic scale.
+
+    All panels have the same labels, which are explained once. What a logarithmic scale cannot show is left out.
+    """
     with _figure(path, (7 if len(panels) == 1 else 5.2 * len(panels), 4)) as figure:
         each = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (title, curves) in zip(each, panels.items(), strict=True):
