@@ -17,7 +17,7 @@ from machine import RESULTS, data_folder, write
 
 import ostinato
 from ostinato.config import CELLS, ModelConfig
-from ostinato.training.plan import parameters
+from ostinato.training.probe import weights
 
 EMBED = 64
 VOCAB = 52  # of the Penn Treebank's characters, line end and unknown among them
@@ -51,7 +51,7 @@ def width(cell: str, target: int) -> int:
     """The width, a multiple of 8, whose parameter count is the nearest to ``target``."""
 
     def distance(width: int) -> int:
-        return abs(parameters(ModelConfig(vocab=VOCAB, embed=EMBED, hidden=(width,), cell=cell)) - target)
+        return abs(weights(ModelConfig(vocab=VOCAB, embed=EMBED, hidden=(width,), cell=cell)) - target)
 
     return min(range(64, 2048, 8), key=distance)
 

@@ -79,7 +79,7 @@ def train(
     if resume:
         require_same_text(prepared.fingerprint, note["fingerprint"])
     took = time.perf_counter() - started
-    run = _Run(folder, note, prepared, _plan(prepared, given, shape), listener, device)
+    run = _Run(folder, note, prepared, _plan(prepared, given), listener, device)
     listener.prepared(prepared, took)
     if not resume:
         run.begin(given)
@@ -100,23 +100,12 @@ def _budgets(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: given[name] for name in names.BUDGETS if given.get(name) is not None}
 
 
-def _plan(prepared: Prepared, given: Mapping[str, Any], shape: names.ShapeSettings) -> Plan:
-    if shape.threads is not None:
-        torch.set_num_threads(shape.threads)
-    given = {**given, **_dropouts(given)}
+def _plan(prepared: Prepared, given: Mapping[str, Any]) -> Plan:
     ids = prepared.store.parts["train"]
-    found = plan(TextSize(len(ids), prepared.tokenizer.vocab_size, prepared.tokenizer.level), given)
+    found = plan(TextSize(len(ids), prepared.tokenizer.vocab_size), given)
     Lanes(ids, found.training.batch, found.training.bptt)  # a text too short is refused before anything is written
+    torch.set_num_threads(found.threads)
     return found
-
-
-def _dropouts(given: Mapping[str, Any]) -> dict[str, Any]:
-    """``dropout`` spelled out, where its parts are not given themselves."""
-    strength = given.get("dropout")
-    if strength is None:
-        return {}
-    spelled = {"dropout_input": round(strength / 3, 3), "dropout_hidden": strength, "dropout_output": strength}
-    return {name: value for name, value in spelled.items() if given.get(name) is None}
 
 
 def _deadline(started: float, preparing: float, minutes: float | None) -> float | None:
@@ -141,7 +130,7 @@ class _Run:
     def begin(self, given: Mapping[str, Any]) -> None:
         """Note down what the run is: every setting, those of the text as they turned out."""
         text = names.part(names.TextSettings, asdict(self.prepared.level.options))
-        values = {**given, **self.plan.values, **text, "threads": torch.get_num_threads()}
+        values = {**given, **self.plan.values, **text}
         self.note["fingerprint"] = self.prepared.fingerprint
         record.begin(self.folder, self.note, values, {**self.plan.reasons, "level": self.prepared.level.reason})
 

@@ -1,0 +1,83 @@
+"""How much work training a model is, and how fast this machine does it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from ostinato.config import ModelConfig, Regularisers
+from ostinato.models.build import build
+
+PROBE_SECONDS = 0.3  # for each number of threads that is tried
+GATES_IN = {"rnn": 1, "gru": 3, "gru_reset_after": 3, "lstm": 4, "peephole": 4, "peephole_diagonal": 4}
+GATES_BACK = {**GATES_IN, "peephole": 7}  # V_i, V_f and V_o are full matrices too
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a machine reaches in training."""
+
+    operations: float
+    """Floating-point operations a second."""
+    threads: int
+    """With so many threads."""
+    reason: str
+    """Why so many."""
+
+
+def recurrent_weights(model: ModelConfig) -> int:
+    """Number of weights in the recurrent layers, biases left out."""
+    inputs = (model.embed, *model.hidden[:-1])
+    one_way = sum(
+        GATES_IN[model.cell] * width * below + GATES_BACK[model.cell] * width * width
+        for width, below in zip(model.hidden, inputs, strict=True)
+    )
+    return one_way * (2 if model.bidirectional else 1)
+
+
+def weights(model: ModelConfig) -> int:
+    """Number of weights of a model, biases left out."""
+    output = 0 if model.tied else model.readout * model.vocab
+    return recurrent_weights(model) + output + model.vocab * model.embed
+
+
+def operations_per_token(model: ModelConfig) -> float:
+    """Floating-point operations of training on one token: three times those of the forward products."""
+    return 6.0 * (recurrent_weights(model) + model.readout * model.vocab)
+
+
+def probe(model: ModelConfig, batch: int, bptt: int, threads: int | None = None) -> Speed:
+    """Train such a model for a moment, with ``threads``, or with all and with one, and say which was faster.
+
+    On a machine that is busy one thread can beat two by far, because threads that work together wait for each other.
+    """
+    before = torch.get_num_threads()
+    random = torch.get_rng_state()
+    try:
+        reached = {n: _measure(model, batch, bptt, n) for n in ({threads} if threads else {before, 1})}
+    finally:
+        torch.set_num_threads(before)
+        torch.set_rng_state(random)
+    best = max(reached, key=lambda n: reached[n])
+    if len(reached) == 1:
+        return Speed(reached[best], best, f"{reached[best] / 1e9:.0f} GFLOP/s")
+    other = next(n for n in reached if n != best)
+    return Speed(reached[best], best, f"{reached[best] / reached[other]:.1f} times as fast as {other}, as measured now")
+
+
+def _measure(model: ModelConfig, batch: int, bptt: int, threads: int) -> float:
+    torch.set_num_threads(threads)
+    network = build(model, Regularisers())
+    ids = torch.randint(model.vocab, (bptt + 1 + network.lookahead, batch))
+    state = network.initial_state(batch)
+    steps, start = -1, time.perf_counter()  # the first step warms up and does not count
+    while steps < 1 or time.perf_counter() - start < PROBE_SECONDS:
+        nats, penalty, state = network.loss(ids, state)
+        (nats / (batch * bptt) + penalty).backward()  # type: ignore[no-untyped-call]
+        network.zero_grad()
+        steps += 1
+        if steps == 0:
+            start = time.perf_counter()
+    return steps * batch * bptt * operations_per_token(model) / (time.perf_counter() - start)
