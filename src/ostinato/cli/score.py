@@ -93,7 +93,7 @@ def _print_texts(scores: dict[str, Scored]) -> None:
     rows = {**scores, "all": total} if len(scores) > 1 else scores
     table = Table(caption=_caption(total.policy), caption_justify="left")
     for k, head in enumerate(("text", *(head for head, _ in _columns(total)))):
-        table.add_column(head.replace("-", "-\n"), justify="right" if k else "left", overflow="fold")
+        table.add_column(head.replace("-", "-\n"), justify="right" if k else "left", no_wrap=k > 0, overflow="fold")
     for name, scored in rows.items():
         table.add_row(escape(name), *(value for _, value in _columns(scored)))
     Console().print(table)
