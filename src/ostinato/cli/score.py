@@ -19,6 +19,7 @@ from ostinato.score.report import Policy, Scored
 from ostinato.text.corpus import read_chunks
 
 _WIDTH = len("pseudo-perplexity")
+_NAME = 16
 
 
 def score(
@@ -93,9 +94,10 @@ def _print_texts(scores: dict[str, Scored]) -> None:
     rows = {**scores, "all": total} if len(scores) > 1 else scores
     table = Table(caption=_caption(total.policy), caption_justify="left")
     for k, head in enumerate(("text", *(head for head, _ in _columns(total)))):
-        table.add_column(head.replace("-", "-\n"), justify="right" if k else "left", no_wrap=k > 0, overflow="fold")
+        table.add_column(head.replace("-", "-\n"), justify="right" if k else "left", no_wrap=True)
     for name, scored in rows.items():
-        table.add_row(escape(name), *(value for _, value in _columns(scored)))
+        shown = name if len(name) <= _NAME else "…" + name[1 - _NAME :]
+        table.add_row(escape(shown), *(value for _, value in _columns(scored)))
     Console().print(table)
 
 
