@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from ostinato.cli.arguments import Flag, TextFile
 from ostinato.pipeline.settings import known_settings
 
 
+def _whole(_kind: type, tokens: Sequence[Token]) -> int:
+    """A whole number as it is written: 2.5 steps are no 2 steps."""
+    return int(tokens[0].value)
+
+
 def _flag(name: str) -> tuple[str, Any, None]:
     setting = known_settings()[name]
-    about = Parameter(help=setting.text.replace("``", "'"), group=setting.group, show_default=False)
+    converter = _whole if setting.kind is int else None
+    about = Parameter(
+        help=setting.text.replace("``", "'"), group=setting.group, show_default=False, converter=converter
+    )
     return name, Annotated[setting.kind | None, about], None
 
 

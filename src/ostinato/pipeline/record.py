@@ -90,9 +90,8 @@ def recall(note: Note, folder: Path, given: Mapping[str, Any]) -> dict[str, Any]
     for name, value in given.items():
         same = (_plain(saved.get(name)), note["given"].get(name))
         if name not in (*names.BUDGETS, "threads") and _plain(value) not in same:
-            raise ConfigError(
-                f"--resume goes on with {name} = {saved.get(name)}; to use {value}, train anew with --force"
-            )
+            before = saved.get(name, "its default")
+            raise ConfigError(f"--resume goes on with {name} = {before}; to use {value}, train anew with --force")
     budget = {name: given[name] for name in names.BUDGETS if name in given} or note["budget"]
     kept = {name: value for name, value in saved.items() if name not in names.BUDGETS}
     threads = {"threads": given["threads"]} if "threads" in given else {}
