@@ -8,6 +8,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any, Literal
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -92,7 +93,7 @@ def _records(lm: LanguageModel, name: str, per: str, policy: Policy) -> Iterator
 def _print_texts(scores: dict[str, Scored]) -> None:
     total = Scored.total(scores.values(), next(iter(scores.values())).policy)
     rows = {**scores, "all": total} if len(scores) > 1 else scores
-    table = Table(caption=_caption(total.policy), caption_justify="left")
+    table = Table(box=box.SIMPLE, caption=_caption(total.policy), caption_justify="left")
     for k, head in enumerate(("text", *(head for head, _ in _columns(total)))):
         table.add_column(head.replace("-", "-\n"), justify="right" if k else "left", no_wrap=True)
     for name, scored in rows.items():
@@ -106,11 +107,16 @@ def _columns(scored: Scored) -> list[tuple[str, str]]:
     return [
         ("tokens", f"{scored.tokens:,}"),
         ("unknown", f"{scored.oov:,}"),
-        (scored.name, f"{scored.perplexity:.3f}"),
-        ("per word", f"{scored.word_perplexity:,.2f}"),
+        (scored.name, _figure(scored.perplexity)),
+        ("per word", _figure(scored.word_perplexity)),
         ("bits/char", f"{scored.bits_per_char:.4f}"),
         ("bits/byte", f"{scored.bits_per_byte:.4f}"),
     ]
+
+
+def _figure(value: float) -> str:
+    """Six digits or so."""
+    return f"{value:.3f}" if value < 10_000 else f"{value:,.0f}" if value < 1e6 else f"{value:.3g}"
 
 
 def _caption(policy: Policy) -> str:
