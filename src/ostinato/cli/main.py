@@ -13,18 +13,30 @@ from cyclopts import App
 from ostinato import __version__
 from ostinato.errors import OstinatoError
 
-VERBS = ("demo", "train", "sample", "score", "fill", "inspect", "data", "doctor")
+VERBS = {
+    "demo": "The main job on text that every Python carries, in under two minutes.",
+    "train": "Text files in, a model folder out.",
+    "sample": "Let a model write.",
+    "score": "How well a model predicts a text: perplexity, bits per character and byte.",
+    "fill": "Let a bidirectional model fill the gaps in a text.",
+    "inspect": "Sizes of a model; pictures of its gradients and gates.",
+    "data": "Named corpora: list, fetch, verify.",
+    "doctor": "What this machine has, and what to install.",
+}
 EXTRAS = {"torch": '"ostinato[train]"', "matplotlib": '"ostinato[plot]"'}
 
 app = App(
     name="ostinato",
+    usage="Usage: ostinato VERB ...\n",
     help="Recurrent language models: a text file in, a model out that writes, scores and fills gaps.\n\n"
-    "Start with `ostinato demo`, or with `ostinato train FILE -o MODEL`.",
+    + "\n".join(f"- `ostinato {verb}`: {about}" for verb, about in VERBS.items())
+    + "\n\n`ostinato VERB --help` says more. Begin with `ostinato demo`, or with `ostinato train FILE -o MODEL`.",
     version=__version__,
     version_flags=["--version"],
 )
-for verb in VERBS:  # by name: a verb's module, and what it imports, is loaded only when the verb is called
-    app.command(f"ostinato.cli.{verb}:{verb}", name=verb)
+for verb in VERBS:
+    # By name: a verb's module, and what it imports, is loaded only when the verb is called.
+    app.command(f"ostinato.cli.{verb}:{verb}", name=verb, show=False)
 
 
 def run(arguments: list[str] | None = None) -> None:
