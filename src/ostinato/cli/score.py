@@ -93,7 +93,9 @@ def _records(lm: LanguageModel, name: str, per: str, policy: Policy) -> Iterator
 def _print_texts(scores: dict[str, Scored]) -> None:
     total = Scored.total(scores.values(), next(iter(scores.values())).policy)
     rows = {**scores, "all": total} if len(scores) > 1 else scores
-    table = Table(box=box.SIMPLE, caption=_caption(total.policy), caption_justify="left")
+    table = Table(
+        box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, caption=_caption(total.policy), caption_justify="left"
+    )
     for k, head in enumerate(("text", *(head for head, _ in _columns(total)))):
         table.add_column(head.replace("-", "-\n"), justify="right" if k else "left", no_wrap=True)
     for name, scored in rows.items():
