@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/memory_cells.py
 
 Trains every cell on the adding problem (Hochreiter and Schmidhuber 1997, as stated by Le et al. 2015), all with the
-same steps, batches, rate and seed, one thread. Writes docs/pictures/gradients-by-cell.svg and
-results/memory_cells.json, and prints the table of docs/cells.md.
+same steps, batches, rate and seed, one thread; then scales the recurrent matrix of a fresh tanh network, to see its
+gradient vanish and explode. Writes docs/pictures/gradients-by-cell.svg, docs/pictures/gradients-by-scale.svg and
+results/memory_cells.json, and prints the table of docs/cells.md. Takes about six minutes of CPU time.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ HELD_OUT = 1000
 EVERY = 250
 """Steps between two looks at the held-out error."""
 LEARNED = 0.01
+SCALES = (0.7, 0.9, 1.0, 1.1, 1.3, 1.6)
+"""Of the recurrent matrix of a fresh tanh layer."""
 CELLS = {
     "rnn tanh": ("rnn", "tanh"),
     "rnn relu (identity)": ("rnn", "relu"),
@@ -84,10 +87,21 @@ def main() -> None:
         print(line(row), flush=True)
     panels = {"at initialisation": fresh, f"after {STEPS:,} steps of training": trained}
     here = Path(__file__).parent
-    picture = here.parent / "docs" / "pictures" / "gradients-by-cell.svg"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    pictures.draw_lags(panels, range(LAGS + 1), picture)
-    write(here / "results" / "memory_cells.json", rows, panels)
+    folder = here.parent / "docs" / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures.draw_lags(panels, range(LAGS + 1), folder / "gradients-by-cell.svg")
+    scaled = {"rnn tanh, at initialisation": {f"U x {scale}": reach(scaled_rnn(scale)) for scale in SCALES}}
+    pictures.draw_lags(scaled, range(LAGS + 1), folder / "gradients-by-scale.svg")
+    write(here / "results" / "memory_cells.json", rows, panels | scaled)
+
+
+def scaled_rnn(scale: float) -> Adder:
+    """A fresh tanh network whose recurrent matrix is an orthogonal one times ``scale``."""
+    torch.manual_seed(SEED)
+    net = Adder("rnn", "tanh")
+    with torch.no_grad():
+        net.layer.weight_hh.mul_(scale)
+    return net
 
 
 def adding(length: int, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

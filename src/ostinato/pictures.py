@@ -41,23 +41,18 @@ def draw_lags(panels: Mapping[str, Curves], lags: Sequence[int], path: Path) -> 
         each = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (title, curves) in zip(each, panels.items(), strict=True):
             for k, (label, norms) in enumerate(curves.items()):
-                axes.semilogy(lags, _drawable(norms), _STYLES[k % len(_STYLES)], lw=1.3, label=label)
+                axes.semilogy(lags, norms, _STYLES[k % len(_STYLES)], lw=1.3, label=label)
             axes.set(xlabel="lag T - t, in steps", title=title)
             axes.grid(alpha=0.3)
-        every = np.concatenate([_drawable(norms) for curves in panels.values() for norms in curves.values()])
+        every = np.concatenate([norms for curves in panels.values() for norms in curves.values()])
         each[0].set_ylim(*_limits(every))
         each[0].set_ylabel("norm of d loss_T / d h_t, lag 0 = 1")
         each[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def _drawable(norms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Zero, infinite and undefined norms have no place on a logarithmic scale."""
-    return np.where(np.isfinite(norms) & (norms > 0), norms, np.nan)
-
-
 def _limits(norms: NDArray[np.float64]) -> tuple[float, float]:
     """A scale that holds all norms from FLOOR to CEILING and always the 1."""
-    seen = norms[np.isfinite(norms)]
+    seen = norms[np.isfinite(norms) & (norms > 0)]
     low, high = (float(seen.min()), float(seen.max())) if len(seen) else (1.0, 1.0)
     return max(FLOOR, min(low / 2, 0.1)), min(CEILING, max(high * 2, 2.0))
 

@@ -40,7 +40,11 @@ def test_labels_of_any_kind_are_text(tmp_path):
     gates = {name: np.linspace(-2, 2, 12, dtype=np.float32).reshape(6, 2) for name in "cgh"}
     draw_gates(gates, [0, 1], labels, "a title", tmp_path / "gates.svg")
     assert set(labels) <= set(words(tmp_path / "gates.svg"))
-    draw_gates({"h": np.zeros((6, 2), np.float32)}, [0, 1], labels, "", tmp_path / "gates.png")
+
+
+def test_a_state_that_never_moves_is_neither_below_nor_above_zero(tmp_path):
+    draw_gates({"h": np.zeros((6, 2), np.float32)}, [0, 1], list("abcdef"), "", tmp_path / "gates.png")
+    centre(imread(tmp_path / "gates.png"), (247, 247, 247))
 
 
 def test_norms_that_no_scale_can_show_are_left_out(tmp_path):
