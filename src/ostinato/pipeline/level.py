@@ -18,6 +18,8 @@ class Level:
 
     options: TokenizerOptions
     reason: str
+    at_most: bool = False
+    """Whether the size of the vocabulary is a wish of ours: a small text may give fewer tokens."""
 
 
 def choose_level(settings: TextSettings, text: TextStatistics) -> Level:
@@ -31,7 +33,8 @@ def choose_level(settings: TextSettings, text: TextStatistics) -> Level:
     pretokenized = level == "word" and (text.tokenized if settings.pretokenized is None else settings.pretokenized)
     asked_for_words = level == "word" or (settings.level != "auto" and level != "char")
     min_count = settings.min_count if asked_for_words or level == "char" else 1
-    return Level(TokenizerOptions(level, vocab, min_count, settings.lower, pretokenized), reason)
+    options = TokenizerOptions(level, vocab, min_count, settings.lower, pretokenized)
+    return Level(options, reason, at_most=settings.vocab is None)
 
 
 def _level(text: TextStatistics) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ostinato.pipeline.settings import TextSettings
 from ostinato.text.corpus import Corpus
 from ostinato.text.sources import cache_folder
 from ostinato.text.statistics import TextStatistics, measure
-from ostinato.text.tokenizer import TokenizerOptions, build, encode_chunks, load, to_json
+from ostinato.text.tokenizer import Chunks, TokenizerOptions, build, encode_chunks, load, to_json
 from ostinato.types import Ids, Tokenizer
 
 _FORMAT = 1  # of what a fingerprint stands for; raise it when the same settings come to mean other ids
@@ -54,7 +54,7 @@ def prepare(texts: Sequence[str | Path], settings: TextSettings) -> Prepared:
     kept = _kept(folder)
     if kept is not None:
         return Prepared(*kept, statistics, level, fingerprint, reused=True)
-    tokenizer = build(level.options, parts["train"].chunks)
+    tokenizer = _learn(level, parts["train"].chunks)
     counts: dict[str, Any] = {}
     streams = {name: _encoded(part, tokenizer, counts.setdefault(name, {})) for name, part in parts.items()}
     store = write_store(folder, tokenizer.vocab_size, streams, counts, {"tokenizer.json": to_json(tokenizer)})
@@ -63,6 +63,15 @@ def prepare(texts: Sequence[str | Path], settings: TextSettings) -> Prepared:
             what = {"train": "text to train on", "valid": "held-out text", "test": "test text"}[name]
             raise TextError(f"the {what} holds no {level.options.level} tokens; give more text")
     return Prepared(tokenizer, store, statistics, level, fingerprint, reused=False)
+
+
+def _learn(level: Level, chunks: Chunks) -> Tokenizer:
+    try:
+        return build(level.options, chunks)
+    except TextError:
+        if not level.at_most:
+            raise
+        return build(replace(level.options, vocab=None), chunks)
 
 
 def _kept(folder: Path) -> tuple[Tokenizer, Store] | None:

@@ -130,6 +130,7 @@ class _Run:
     def begin(self, given: Mapping[str, Any]) -> None:
         """Note down what the run is: every setting, those of the text as they turned out."""
         text = names.part(names.TextSettings, asdict(self.prepared.level.options))
+        del text["vocab"]  # chosen again from the same text, or given
         values = {**given, **self.plan.values, **text}
         self.note["fingerprint"] = self.prepared.fingerprint
         record.begin(self.folder, self.note, values, {**self.plan.reasons, "level": self.prepared.level.reason})
