@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ostinato.errors import BundleError
+
 
 def demo(
     *,
@@ -32,7 +34,7 @@ def demo(
 
     say = Console(highlight=False, soft_wrap=True).print
     text = out / "text.txt"
-    source = write_text(text)
+    source = write_text(text, force=force)
     say(f"text     {source} -> {text}; the last tenth is held out")
     with TrainConsole(json=False) as console:
         model = train(text, out=out / "model", minutes=minutes, force=force, listener=console)
@@ -54,9 +56,11 @@ def demo(
     )
 
 
-def write_text(path: Path) -> str:
-    """Write the demo's text; give the name of where it is from."""
+def write_text(path: Path, *, force: bool = False) -> str:
+    """Write the demo's text; give the name of where it is from. Another text is replaced only with ``force``."""
     name, text = _language_reference() or _docstrings()
+    if path.exists() and not force and path.read_bytes() != text.encode():
+        raise BundleError(f"{path} is there already and holds another text; use another -o, or --force to replace it")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8")
     return name
