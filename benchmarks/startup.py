@@ -2,8 +2,8 @@
 
     python benchmarks/startup.py [MODEL]
 
-Median and range of ten cold starts of `ostinato --help`, and of `ostinato sample MODEL --tokens 80` when a model folder is
-given. Checks first that neither imports torch.
+Median and range of ten starts of `ostinato --help`, and of `ostinato sample MODEL --tokens 80` when a model folder
+is given. Checks first that neither imports torch.
 """
 
 from __future__ import annotations
