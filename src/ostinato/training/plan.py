@@ -19,7 +19,7 @@ from ostinato.training.settings import TrainingConfig
 WIDTHS = (64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
 LARGE_VOCABULARY = 2000  # from here on the output layer is most of the work, and tying pays
 TOKENS_PER_WEIGHT = {"characters": 12.0, "words": 3.0}
-WEIGHTS_PER_TOKEN = 4.0  # more of them learn the text by heart
+WEIGHTS_PER_TOKEN = {"characters": 1.5, "words": 5.0}  # more of them learn the text by heart
 
 SpeedOf = Callable[[ModelConfig, int, int, int | None], Speed]
 """Measures training a model at batch, bptt, threads."""
@@ -152,13 +152,10 @@ def _model(
     text: TextSize, choices: _Choices, options: Mapping[str, Any], reads: Callable[[ModelConfig], float]
 ) -> ModelConfig:
     """The widest model that still reads TOKENS_PER_WEIGHT tokens for each of its weights."""
-    wanted = TOKENS_PER_WEIGHT["words" if text.words else "characters"]
+    kind = "words" if text.words else "characters"
+    wanted, most = TOKENS_PER_WEIGHT[kind], WEIGHTS_PER_TOKEN[kind] * text.tokens
     models = [_shaped(choices, options, width) for width in WIDTHS]
-    fitting = [
-        model
-        for model in models
-        if reads(model) >= wanted * weights(model) and weights(model) <= WEIGHTS_PER_TOKEN * text.tokens
-    ]
+    fitting = [model for model in models if wanted * weights(model) <= reads(model) and weights(model) <= most]
     model = fitting[-1] if fitting else models[0]
     seen = reads(model) / weights(model)
     choices.choose("hidden", model.hidden, f"the widest to read {wanted:g} tokens for each weight: it reads {seen:.0f}")
@@ -168,7 +165,7 @@ def _model(
 
 def _regularisers(choices: _Choices, epochs: float) -> Regularisers:
     """Dropout grows with the number of times the text is read: what is new needs none."""
-    strength = round(min(0.5, max(0.0, 0.11 * math.log2(max(1.0, epochs)))), 2)
+    strength = round(min(0.5, max(0.0, 0.09 * math.log2(max(1.0, epochs)))), 2)
     strength = choices.choose("dropout", strength, f"the text is read {epochs:.1f} times")
     choices.choose("dropout_input", round(strength / 3, 3), "a third of dropout")
     choices.choose("dropout_hidden", strength, "as dropout")
@@ -181,7 +178,7 @@ def _regularisers(choices: _Choices, epochs: float) -> Regularisers:
 def _training(choices: _Choices, model: ModelConfig) -> TrainingConfig:
     optimiser = choices.given.get("optimiser", "adamw")
     width = max(model.hidden)
-    rates = {"adamw": 0.004 * min(1.5, (384 / width) ** 0.6), "sgd": 1.0, "rmsprop": 0.001}
+    rates = {"adamw": 0.01 * min(1.0, (256 / width) ** 0.6), "sgd": 1.0, "rmsprop": 0.001}
     choices.choose("lr", float(f"{rates[optimiser]:.2g}"), f"for {optimiser} at width {width}")
     brief = choices.given.get("minutes", 5.0) < 2
     choices.choose("evaluations", 10 if brief else 20, "each takes time from training" if brief else "every 5%")
