@@ -209,6 +209,25 @@ def test_a_budget_of_time_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(run.evaluations()) == 6
 
 
+def test_the_state_is_carried_from_window_to_window_and_begins_anew_with_the_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path)
+    before, after, loss = [], [], run.model.loss
+
+    def watched(ids: Tensor, state: tuple[Tensor, ...]) -> Any:
+        nats, penalty, last = loss(ids, state)
+        before.append(state)
+        after.append(last)
+        return nats, penalty, last
+
+    monkeypatch.setattr(run.model, "loss", watched)
+    run.go()
+    for step in range(STEPS):
+        expected = after[step - 1] if step % 5 else run.model.initial_state(4)
+        assert all(torch.equal(a, b) for a, b in zip(before[step], expected, strict=True))
+
+
 def spoil(monkeypatch: pytest.MonkeyPatch, run: Run, calls: set[int], value: float = math.nan) -> None:
     """Make the loss of those calls not finite."""
     count, loss = itertools.count(1), run.model.loss

@@ -57,6 +57,7 @@ def test_facts_may_be_filled_while_the_parts_are_read(tmp_path: Path) -> None:
         lambda folder: (folder / "store.json").write_text("[]"),
         lambda folder: (folder / "train.ids").unlink(),
         lambda folder: (folder / "train.ids").write_bytes(b"\0" * 7),
+        lambda folder: (folder / "train.ids").write_bytes(b"\0" * 9),
         lambda folder: (folder / "store.json").write_text(
             json.dumps({**json.loads((folder / "store.json").read_text()), "format": 99})
         ),
