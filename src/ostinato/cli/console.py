@@ -127,10 +127,11 @@ class TrainConsole(Listener):
         for part in ("valid", "test"):
             if part in summary:
                 scores = summary[part]
+                unknown = f", {scores['unknown']:,} of them unknown" if scores["unknown"] else ""
                 self._say(
                     f"{'held out' if part == 'valid' else 'test':8} {scores['bits_per_char']:.4f} bits/char  "
                     f"{scores['bits_per_byte']:.4f} bits/byte  {scores['nats_per_token']:.4f} nats/token  "
-                    f"{kind} {scores['perplexity']:.2f}  ({scores['tokens']:,} tokens)"
+                    f"{kind} {scores['perplexity']:.2f}  ({scores['tokens']:,} tokens{unknown})"
                 )
         folder = summary["folder"]
         verb = f'ostinato fill {folder} "some ___ text"' if summary["bidirectional"] else f"ostinato sample {folder}"

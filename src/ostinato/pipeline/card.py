@@ -37,11 +37,12 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     for part in ("valid", "test"):
         if part in summary:
             scores = summary[part]
+            unknown = f", {scores['unknown']:,} of them unknown" if scores["unknown"] else ""
             rows.append(
                 (
                     "held out" if part == "valid" else "test",
                     f"{scores['bits_per_char']:.3f} bits per character, {scores['bits_per_byte']:.3f} bits per byte, "
-                    f"{kind} {scores['perplexity']:.2f} per token, {scores['tokens']:,} tokens",
+                    f"{kind} {scores['perplexity']:.2f} per token, {scores['tokens']:,} tokens{unknown}",
                 )
             )
     return rows

@@ -177,6 +177,7 @@ class _Run:
             watch=self._watch,
             stop=self.listener.stop,
         )
+        self._quick = len(quick.ids)
         return Trainer(model, training, self.plan.regularisers.weight_decay, lanes, quick, budget, around)
 
     def _seconds(self, seconds: float) -> float:
@@ -201,7 +202,7 @@ class _Run:
         return self.prepared.facts(part)["chars"] / len(self.prepared.store.parts[part])
 
     def _keep_best(self, model: TokenModel, progress: Progress) -> None:
-        scores = {"tokens": 0, **self._scores("valid", progress.best_nats)}
+        scores = self._scores("valid", progress.best_nats, self._quick)
         self._save(_tensors(model), self._summary(progress, {"valid": scores}))
 
     def _watch(self, report: Report) -> None:
@@ -232,11 +233,13 @@ class _Run:
             card=write_card(self.folder.name, summary),
         )
 
-    def _scores(self, part: str, nats: float) -> dict[str, float]:
-        """The figures of a part at so many nats per token."""
+    def _scores(self, part: str, nats: float, scored: int) -> dict[str, float]:
+        """The figures of a part at so many nats per token, measured on its first ``scored`` tokens."""
         facts, tokens = self.prepared.facts(part), len(self.prepared.store.parts[part])
         bits = nats * BITS * tokens
         return {
+            "tokens": scored,
+            "unknown": facts["unknown"],
             "nats_per_token": nats,
             "perplexity": math.exp(min(nats, 700.0)),
             "bits_per_char": bits / facts["chars"],
@@ -274,7 +277,7 @@ class _Run:
             if part in self.prepared.store.parts:
                 held_out = self._affordable(self._held_out(part), model, deadline)
                 nats = held_out.nats(model)
-                scores[part] = {"tokens": len(held_out.ids), **self._scores(part, nats)}
+                scores[part] = self._scores(part, nats, len(held_out.ids))
         draw(self.folder / "training" / "metrics.jsonl", self.folder / "training")
         summary = self._summary(progress, scores)
         self._save(dict(best.tensors), summary)
