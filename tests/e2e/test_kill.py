@@ -74,11 +74,11 @@ def evaluations(folder: Path) -> list[tuple[int, float]]:
 def test_a_run_that_is_killed_again_and_again_ends_like_one_undisturbed(folder: Path) -> None:
     rng = random.Random(4)
     # Half of the moments lie in the start of a run: before its note, its first checkpoint, its first model.
-    moments = [rng.uniform(0.0, 0.15) if number % 2 else rng.uniform(0.1, 0.6) for number in range(10)]
+    moments = [rng.uniform(0.0, 0.15) if number % 2 else rng.uniform(0.1, 0.6) for number in range(8)]
     whole = ["train", "prose.txt", "-o", "whole", *SETTINGS]
     ends = drive(folder, [(whole, None), *((None, moment) for moment in moments), (None, None)])
     assert ends[0] == 0
-    assert ends.count(-signal.SIGKILL) >= 5
+    assert ends.count(-signal.SIGKILL) >= 4
     assert ends[-1] in (0, 1)  # 1: it was complete before
     assert (folder / "killed" / "model.safetensors").read_bytes() == (
         folder / "whole" / "model.safetensors"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ostinato.data.store import open_store, smallest_dtype, write_store
+from ostinato.data.store import open_store, release, smallest_dtype, write_store
 from ostinato.errors import OstinatoError
 
 
@@ -99,3 +99,13 @@ def test_a_place_that_cannot_be_written_is_said_with_what_to_do(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(OstinatoError, match=r"cannot keep the prepared text: .*; set OSTINATO_CACHE"):
         write(tmp_path / "file" / "store")
+
+
+def test_what_was_read_is_given_back_and_can_be_read_again(tmp_path: Path) -> None:
+    write(tmp_path / "store")
+    store = open_store(tmp_path / "store")
+    assert store is not None
+    for ids in (store.parts["train"], store.parts["train"][1:3], store.parts["valid"], np.arange(3)):
+        before = ids.tolist()
+        release(ids)
+        assert ids.tolist() == before

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.data.store import release
 from ostinato.errors import TextError
 from ostinato.types import Ids
+
+_RELEASE = 64  # windows between two releases of the text's memory: seldom enough to cost nothing
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Lanes:
         reach = np.arange(T + 1 + self.lookahead)
         index = (starts[None, :] + reach[:, None]) % len(self.ids)
         window: Ids = self.ids[index].astype(np.int64)
+        if place.window % _RELEASE == 0:
+            release(self.ids)
         return window
 
     def after(self, place: Place) -> Place:
@@ -85,10 +90,12 @@ def held_out_windows(
     B = max(1, min(batch, N // max(1, 4 * warm_up)))  # so that warming up costs a quarter more at most
     length = -(-N // B)
     starts = np.arange(B) * length
-    for first in range(-warm_up if B > 1 else 0, length, bptt):
+    for number, first in enumerate(range(-warm_up if B > 1 else 0, length, bptt)):
         T = min(bptt, length - first)
         at = starts[None, :] + np.arange(first, first + T)[:, None]
         counts = (at >= starts[None, :]) & (at < np.minimum(starts + length, N)[None, :])
         reach = starts[None, :] + np.arange(first - 1, first + T + lookahead)[:, None]
         inside = (reach >= 0) & (reach < N)
         yield np.where(inside, ids[np.clip(reach, 0, N - 1)], boundary).astype(np.int64), counts
+        if number % _RELEASE == 0:
+            release(ids)

@@ -8,6 +8,7 @@ made from.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -85,6 +86,13 @@ def _put(building: Path, folder: Path) -> None:
     except OSError:
         if open_store(folder) is None:
             raise
+
+
+def release(ids: NDArray[np.integer]) -> None:
+    """Give back the memory of what has been read of a memory-mapped part; it is mapped again when it is needed."""
+    mapped = getattr(ids, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def smallest_dtype(vocab: int) -> np.dtype[np.unsignedinteger]:
