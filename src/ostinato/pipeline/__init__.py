@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ def __getattr__(name: str) -> Any:
     """``train`` on first use: the settings beside it are read without torch."""
     if name != "train":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Threads that meet at a barrier spin while they wait, by default for so long that any other process on the
+    # machine slows training a hundredfold; so short a spin costs nothing on an idle one (docs/log.md has the figures).
+    # It is read when torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "500")
     from ostinato.pipeline.run import train
 
     return train
