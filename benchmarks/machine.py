@@ -26,10 +26,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(name: str, results: Any) -> Path:
-    """Write ``benchmarks/results/NAME.json``, machine first."""
+def write(name: str, results: Any, **about: Any) -> Path:
+    """Write ``benchmarks/results/NAME.json``: the machine, what else is to be said ``about`` it, the results."""
+    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n", "utf-8")
+    path.write_text(json.dumps({"machine": machine(), **about, "results": results}, indent=1) + "\n", "utf-8")
     return path
 
 

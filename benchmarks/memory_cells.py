@@ -10,15 +10,12 @@ results/memory_cells.json, and prints the table of docs/cells.md. Takes about si
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from machine import write
 from torch import Tensor, nn
 
 from ostinato import pictures
@@ -70,7 +67,8 @@ class Adder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The sum ``(B,)`` that it takes ``x (T, B, 2)`` to ask for."""
         outputs, _ = self.layer(x, self.zero(x.shape[1]))
-        return self.output(outputs[-1])[:, 0]
+        answer: Tensor = self.output(outputs[-1])[:, 0]
+        return answer
 
 
 def main() -> None:
@@ -92,7 +90,17 @@ def main() -> None:
     pictures.draw_lags(panels, range(LAGS + 1), folder / "gradients-by-cell.svg")
     scaled = {"rnn tanh, at initialisation": {f"U x {scale}": reach(scaled_rnn(scale)) for scale in SCALES}}
     pictures.draw_lags(scaled, range(LAGS + 1), folder / "gradients-by-scale.svg")
-    write(here / "results" / "memory_cells.json", rows, panels | scaled)
+    write(
+        "memory_cells",
+        rows,
+        question="norm of d loss_T / d state by lag, fresh and after the adding problem; held-out squared error",
+        task={"length": LENGTH, "hidden": HIDDEN, "steps": STEPS, "batch": BATCH, "rate": RATE, "clip": CLIP},
+        seed=SEED,
+        norms={
+            when: {cell: [float(f"{norm:.3e}") for norm in norms[::10]] for cell, norms in curves.items()}
+            for when, curves in (panels | scaled).items()
+        },
+    )
 
 
 def scaled_rnn(scale: float) -> Adder:
@@ -100,7 +108,7 @@ def scaled_rnn(scale: float) -> Adder:
     torch.manual_seed(SEED)
     net = Adder("rnn", "tanh")
     with torch.no_grad():
-        net.layer.weight_hh.mul_(scale)
+        net.layer.get_parameter("weight_hh").mul_(scale)
     return net
 
 
@@ -127,7 +135,8 @@ def train(net: Adder) -> dict[str, Any]:
     for step in range(1, STEPS + 1):
         x, y = adding(LENGTH, BATCH, generator)
         optimiser.zero_grad()
-        nn.functional.mse_loss(net(x), y).backward()
+        error: Tensor = nn.functional.mse_loss(net(x), y)
+        error.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), CLIP)
         optimiser.step()
         if step % EVERY == 0:
@@ -143,12 +152,14 @@ def reach(net: Adder) -> Norms:
 
     def loss() -> Tensor:
         state = net.zero(ROWS)
-        for x_t in x.split(1):
-            outputs, state = net.layer(x_t, state)
-        return (net.output(outputs[0])[:, 0] - y).square().sum()
+        for t in range(len(x)):
+            outputs, state = net.layer(x[t : t + 1], state)
+        error: Tensor = (net.output(outputs[0])[:, 0] - y).square().sum()
+        return error
 
     norms = state_gradients([net.layer], loss)[0]
-    return norms / norms[0]
+    relative: Norms = norms / norms[0]
+    return relative
 
 
 def line(row: dict[str, Any]) -> str:
@@ -158,30 +169,6 @@ def line(row: dict[str, Any]) -> str:
         f"| `{row['cell']}` | {row['parameters']:,} | {row['error']:.4f} | {learned} | {row['cpu_seconds']:.0f} "
         f"| {fresh:.1e} | {trained:.1e} |"
     )
-
-
-def write(path: Path, rows: list[dict[str, Any]], panels: dict[str, dict[str, Norms]]) -> None:
-    result = {
-        "question": "norm of d loss_T / d state by lag, fresh and after the adding problem; held-out squared error",
-        "command": "OMP_NUM_THREADS=1 python benchmarks/memory_cells.py",
-        "task": {"length": LENGTH, "hidden": HIDDEN, "steps": STEPS, "batch": BATCH, "rate": RATE, "clip": CLIP},
-        "seed": SEED,
-        "machine": machine(),
-        "rows": rows,
-        "norms": {
-            when: {cell: [float(f"{norm:.3e}") for norm in norms[::10]] for cell, norms in curves.items()}
-            for when, curves in panels.items()
-        },
-    }
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
-
-def machine() -> dict[str, str | int]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    model = next((text.split(":")[1].strip() for text in lines if text.startswith("model name")), platform.processor())
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-    return {"cpu": model, "cores": os.cpu_count() or 0, "threads": torch.get_num_threads(), **versions}
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ characters.
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -24,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import tokenizers
+from machine import write
 
 from ostinato.text.corpus import Corpus
 from ostinato.text.tokenizer import TokenizerOptions, build, to_json
@@ -46,18 +45,14 @@ def main() -> None:
     text, what = read(sys.argv[1:])
     size = len(text.encode())
     rows = [measure(options, text, size) for options in CASES]
-    arguments = "".join(f" {Path(argument).name}" for argument in sys.argv[1:])
-    result = {
-        "question": "megabytes of UTF-8 to ids a second of processor time, one thread, median of interleaved repeats",
-        "command": "python benchmarks/tokenization.py" + arguments,
-        "text": {"what": what, "bytes": size, "chars": len(text)},
-        "machine": machine(),
-        "repeats": REPEATS,
-        "rows": rows,
-    }
-    path = Path(__file__).parent / "results" / "tokenize.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write(
+        "tokenize",
+        rows,
+        question="megabytes of UTF-8 to ids a second of processor time, one thread, median of interleaved repeats",
+        text={"what": what, "bytes": size, "chars": len(text)},
+        repeats=REPEATS,
+        tokenizers=tokenizers.__version__,
+    )
 
 
 def read(arguments: list[str]) -> tuple[str, str]:
@@ -100,25 +95,6 @@ def seconds(work: Callable[[], object]) -> float:
     begin = time.process_time()
     work()
     return time.process_time() - begin
-
-
-def machine() -> dict[str, str | int]:
-    cpu = next(
-        (line.split(":")[1].strip() for line in cpu_info() if line.startswith("model name")), platform.processor()
-    )
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count() or 0,
-        "threads": 1,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "tokenizers": tokenizers.__version__,
-    }
-
-
-def cpu_info() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 if __name__ == "__main__":
