@@ -44,7 +44,7 @@ class TrainConsole(Listener):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._stop_progress()
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if isinstance(error, KeyboardInterrupt) and self._folder:
@@ -115,7 +115,7 @@ class TrainConsole(Listener):
 
     def finished(self, summary: Mapping[str, Any]) -> None:
         """Show what was reached."""
-        self._progress.stop()
+        self._stop_progress()
         if self._json:
             print(json.dumps(summary))
         self._say(
@@ -136,6 +136,10 @@ class TrainConsole(Listener):
         folder = summary["folder"]
         verb = f'ostinato fill {folder} "some ___ text"' if summary["bidirectional"] else f"ostinato sample {folder}"
         self._say(f"model    {folder}\nnext     {verb}")
+
+    def _stop_progress(self) -> None:
+        if self._progress.live.is_started:  # stopping one that never started prints an empty line
+            self._progress.stop()
 
     def _say(self, text: str) -> None:
         self._console.print(Text(text))

@@ -285,8 +285,8 @@ def find(name_or_path: str, progress: Progress | None = None) -> Paths:
     beside = Path(name_or_path).parent
     files = [str(entry) for entry in beside.iterdir() if entry.is_file()] if beside.is_dir() else []
     raise TextError(
-        f"no such file: {name_or_path}{near or did_you_mean(name_or_path, files)}; "
-        "expected a text file or the name of a corpus, see: ostinato data"
+        f"no such file: {name_or_path}; expected a text file or the name of a corpus (see: ostinato data)"
+        f"{near or did_you_mean(name_or_path, files)}"
     )
 
 

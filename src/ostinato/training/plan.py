@@ -157,8 +157,10 @@ def _model(
     models = [_shaped(choices, options, width) for width in WIDTHS]
     fitting = [model for model in models if wanted * weights(model) <= reads(model) and weights(model) <= most]
     model = fitting[-1] if fitting else models[0]
-    seen = reads(model) / weights(model)
-    choices.choose("hidden", model.hidden, f"the widest to read {wanted:g} tokens for each weight: it reads {seen:.0f}")
+    kept = "the widest that fits" if fitting else "the narrowest"
+    seen = f"{reads(model) / weights(model):.1f} tokens read for each weight, {wanted:g} wanted"
+    held = f"{weights(model) / text.tokens:.2f} weights for each token of the text, {WEIGHTS_PER_TOKEN[kind]:g} at most"
+    choices.choose("hidden", model.hidden, f"{kept}: {seen}; {held}")
     choices.choose("embed", model.embed, "as the readout, to be tied" if model.tied else "half the width, at most 128")
     return model
 
