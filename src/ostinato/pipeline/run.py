@@ -193,7 +193,8 @@ class _Run:
         record.write_note(self.folder, self.note)
 
     def _held_out(self, part: str) -> HeldOut:
-        return HeldOut(self.prepared.store.parts[part], self.prepared.tokenizer.boundary_id)
+        ids, boundary = self.prepared.store.parts[part], self.prepared.tokenizer.boundary_id
+        return HeldOut(ids, boundary, self._chars_per_token(part))
 
     def _test_seconds(self, model: TokenModel) -> float:
         return self._held_out("test").seconds(model) if "test" in self.prepared.store.parts else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -26,10 +26,12 @@ class HeldOut:
 
     ids: NDArray[np.integer]
     boundary: int
+    chars_per_token: float = 1.0
+    """Of this text, to tell bits per character."""
 
     def first(self, tokens: int) -> HeldOut:
         """The part of at most so many tokens."""
-        return HeldOut(self.ids[:tokens], self.boundary)
+        return replace(self, ids=self.ids[:tokens])
 
     def nats(self, model: Model) -> float:
         """Mean negative log-probability per token, in nats; every token counts once."""

@@ -84,6 +84,7 @@ class Surroundings:
     folder: Path
     """Of ``metrics.jsonl`` and ``resume/``."""
     chars_per_token: float
+    """Of the text that is trained on, to tell bits per character."""
     keep_best: Callable[[Model, Progress], None]
     """Called with the model (averaged weights applied) at every new best."""
     watch: Callable[[Report], None] = lambda _: None
@@ -276,7 +277,7 @@ class Trainer:
             progress.rate_scale /= 2
             progress.stale = 0
             self._notice(f"no better for {self.config.patience} evaluations: the rate goes to {progress.rate_scale:g}")
-        values = {"valid_nats": nats, "valid_bits_per_char": nats * BITS / self.around.chars_per_token}
+        values = {"valid_nats": nats, "valid_bits_per_char": nats * BITS / self.held_out.chars_per_token}
         self._write(values)
         self._tell("evaluated", values)
 
