@@ -78,7 +78,7 @@ def _draw_loss(lines: list[dict[str, Any]], path: Path) -> Path:
     axes.set(xlabel="minutes", ylabel="bits per character")
     if valid:  # the first evaluation is of random weights: far above everything that is of interest
         best = min(v["valid_bits_per_char"] for v in valid)
-        axes.set_ylim(0.95 * min([best, *(s["bits_per_char"] for s in steps)]), 2.2 * best)
+        axes.set_ylim(0.95 * min([best, *(s["bits_per_char"] for s in steps)]), 1.7 * best)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path)
