@@ -126,6 +126,14 @@ def test_a_run_resumed_is_the_run_undisturbed(tmp_path: Path, variant: str, stop
         assert whole.trainer.progress.rate_scale < 1.0
 
 
+def test_a_larger_budget_is_evaluated_all_along(tmp_path: Path) -> None:
+    Run(tmp_path).go()
+    longer = Run(tmp_path, steps=2 * STEPS)
+    longer.trainer.resume()
+    longer.go()
+    assert [step for step, _ in longer.evaluations() if step > STEPS] == [17, 23, 28]
+
+
 def test_a_bidirectional_run_resumes_too_and_so_does_one_stopped_often(tmp_path: Path) -> None:
     whole = Run(tmp_path / "whole", bidirectional=True).go()
     run = Run(tmp_path / "parts", bidirectional=True, stop_at=2).go()

@@ -153,6 +153,8 @@ class Trainer:
         tensors, facts = checkpoint.read(self.around.checkpoint)
         self.state = checkpoint.restore(tensors, self.model, self.optimiser, self.average)
         self.progress = Progress.from_json(facts["progress"])
+        # With a larger budget than before, fewer of its evaluations are behind.
+        self.progress.evaluated = min(self.progress.evaluated, self._evaluations_behind())
 
     def finished(self) -> bool:
         """Whether the budget is used up, or the held-out text has stopped getting better."""
@@ -263,6 +265,9 @@ class Trainer:
     def _evaluation_due(self) -> bool:
         return self._fraction() * self.config.evaluations >= self.progress.evaluated and self._fraction() < 1.0
 
+    def _evaluations_behind(self) -> int:
+        return 1 + math.floor(self._fraction() * self.config.evaluations)
+
     def _evaluate(self) -> None:
         """Held-out loss; the best model is kept; plateau decay. The averaged weights count where there are any."""
         progress = self.progress
@@ -271,7 +276,7 @@ class Trainer:
         else:
             with self.average.applied():
                 nats = self._measure()
-        progress.evaluated = 1 + math.floor(self._fraction() * self.config.evaluations)
+        progress.evaluated = self._evaluations_behind()
         progress.evaluated_step = progress.step
         if self.config.schedule == "plateau" and progress.stale >= self.config.patience:
             progress.rate_scale /= 2
