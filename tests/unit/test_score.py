@@ -133,6 +133,13 @@ def test_reset_scores_every_line_as_if_alone(level):
 
 
 @pytest.mark.parametrize("state", ["carry", "reset"])
+@pytest.mark.parametrize("text", ["", "  ", "\n  "])
+def test_blanks_are_no_words_and_no_mistake(state, text):
+    scored = score_text(engine(WORDS), WORDS, text, state=state)
+    assert (scored.tokens, scored.chars) == (text.count("\n"), len(text))
+
+
+@pytest.mark.parametrize("state", ["carry", "reset"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("level", ["char", "byte", "word", "bpe"])
 def test_lines_add_up_to_the_text(level, bidirectional, state):

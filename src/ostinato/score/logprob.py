@@ -240,8 +240,9 @@ def _side_by_side(model: RecurrentModel, boundary: int, detail: bool) -> Reader:
         result = Measures.empty(len(ids))
         starts, lengths = _line_starts(ids, boundary)
         order = np.argsort(lengths, kind="stable")
-        for group in np.split(order, range(LANES, len(order), LANES)):
-            t = np.arange(lengths[group].max(initial=0))[:, None]
+        for first in range(0, len(order), LANES):
+            group = order[first : first + LANES]
+            t = np.arange(lengths[group].max())[:, None]
             live = t < lengths[group]
             places = np.where(live, starts[group] + t, 0)
             measures = _Stream(model, len(group), detail).read(np.where(live, ids[places], boundary))
