@@ -128,7 +128,7 @@ def _load(folder: Path, config: Mapping[str, Any]) -> Bundle:
         model = ModelConfig.from_json(config["model"])
         sums = {name: (int(config["files"][name]["bytes"]), config["files"][name]["sha256"]) for name in _CHECKED}
         training = dict(config["training"])
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
+    except (ConfigError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(f"{folder / CONFIG} does not describe a model: {error}; train it again") from None
     tokenizer = _find(folder, TOKENIZER)
     _check_sum(tokenizer, _read(tokenizer, sums[TOKENIZER][0]), *sums[TOKENIZER])
@@ -144,10 +144,13 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def _read(path: Path, limit: int) -> bytes:
-    """The bytes of a file that must not be longer than ``limit``; one more is read to show that it is."""
+    """The bytes of a file that must not be longer than ``limit``; one more is read to show that it is.
+
+    ``limit`` may be anything that a foreign file says: memory is taken for what is there only.
+    """
     try:
         with path.open("rb") as file:
-            return file.read(limit + 1)
+            return file.read(max(0, min(limit, os.fstat(file.fileno()).st_size)) + 1)
     except FileNotFoundError:
         raise BundleError(f"{path} is missing: {path.parent} is not a whole Ostinato model; train it again") from None
     except OSError as error:

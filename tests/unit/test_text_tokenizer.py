@@ -238,6 +238,12 @@ def test_learning_pieces_twice_gives_the_same():
     assert to_json(made(STORY * 30, level="bpe")) == to_json(made(STORY * 30, level="bpe"))
 
 
+def equal_hashes():
+    """Two words whose hashes are equal under every odd multiplier: the sequence of Thue and Morse, and its opposite."""
+    parities = [number.bit_count() % 2 for number in range(1024)]
+    return "".join("ab"[parity] for parity in parities), "".join("ba"[parity] for parity in parities)
+
+
 class TestDamagedFiles:
     def saved(self, tmp_path, change=lambda document: document, **options):
         path = tmp_path / "tokenizer.json"
@@ -280,6 +286,7 @@ class TestDamagedFiles:
             ({"level": "word"}, lambda d: d.update(normalizer={"type": "NFKC"})),
             ({"level": "word"}, lambda d: d["model"]["vocab"].update({"\n": 1, "<unk>": 0})),
             ({"level": "word"}, lambda d: d.update(added_tokens=[{"id": 0, "content": "<eos>"}])),
+            ({"level": "word"}, lambda d: d["model"]["vocab"].update(dict(zip(equal_hashes(), (10, 11), strict=True)))),
             ({"level": "bpe"}, lambda d: d["pre_tokenizer"]["pretokenizers"].pop(0)),
             ({"level": "bpe"}, lambda d: d["model"]["merges"].append(["nothing", "here"])),
             ({"level": "bpe"}, lambda d: d["model"]["vocab"].pop("Ċ")),

@@ -19,7 +19,7 @@ from ostinato.errors import BundleError, ConfigError, TextError
 from ostinato.text.chars import ByteTokenizer, CharTokenizer
 from ostinato.text.decoding import LINE_END, UNKNOWN
 from ostinato.text.subwords import SubwordTokenizer, learn, pre_tokenizer
-from ostinato.text.words import Splitter, WordTokenizer, count_words
+from ostinato.text.words import MAX_WORD, Splitter, WordTokenizer, count_words
 from ostinato.types import Ids, Tokenizer
 
 LEVELS = ("char", "byte", "word", "bpe", "unigram")
@@ -119,7 +119,7 @@ def load(path: str | Path) -> Tokenizer:
         raise BundleError(f"cannot read {path}: {reason}; expected a tokenizer.json") from None
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is damaged: {error}; expected JSON, restore the file from a copy") from None
     try:
         return _from_document(document)
@@ -138,7 +138,7 @@ def _from_document(document: Any) -> Tokenizer:
     if document["added_tokens"] or document["post_processor"]:
         raise ValueError("it adds tokens of its own")
     if model["type"] == "WordLevel":
-        return WordTokenizer(_special_first(_in_order(model["vocab"])), _splitter(document))
+        return WordTokenizer(_of_words(_in_order(model["vocab"])), _splitter(document))
     if document["normalizer"] is not None:
         raise ValueError("it changes characters")
     if model["type"] == "BPE" and not model["merges"]:
@@ -158,9 +158,12 @@ def _in_order(vocab: Any) -> list[str]:
     return entries
 
 
-def _special_first(entries: list[str]) -> list[str]:
+def _of_words(entries: list[str]) -> list[str]:
     if entries[:2] != _special():
         raise ValueError(f"its vocabulary does not begin with the line end and {UNKNOWN}")
+    longest = max(map(len, entries))
+    if longest > MAX_WORD:  # words of a thousand letters can be made to have equal hashes under every multiplier
+        raise ValueError(f"it has a word of {longest} characters, more than {MAX_WORD}")
     return entries
 
 
