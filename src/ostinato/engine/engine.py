@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
-from typing import cast
 
 import numpy as np
 
@@ -26,10 +25,12 @@ class Output:
         self.bias = tensors["output.bias"]
 
     def __call__(self, readout: Floats, out: Floats | None = None) -> Floats:
-        """Scores ``(..., V)`` of readouts ``(..., R)``, in memory of its own or in ``out``."""
-        logits = np.matmul(readout, self.weight.T, out=out)
+        """Scores ``(..., V)`` of readouts ``(..., R)``, in memory of its own or in ``out``, which has no gaps."""
+        logits = np.empty((*readout.shape[:-1], len(self.bias)), np.float32) if out is None else out
+        # As rows of one product: numpy makes a product a step of anything with more axes.
+        np.matmul(readout.reshape(-1, readout.shape[-1]), self.weight.T, out=logits.reshape(-1, len(self.bias)))
         logits += self.bias
-        return cast(Floats, logits)
+        return logits
 
 
 class Engine:

@@ -301,9 +301,9 @@ class Tape:
 
 def project(x: Array, weights: Weights) -> Array:
     """The input's share of the gates, ``x W^T + b``: one product for all steps, ``(..., I) -> (..., G*H)``."""
-    a: Array = x @ weights["weight_ih"].T
+    a: Array = x.reshape(-1, x.shape[-1]) @ weights["weight_ih"].T  # numpy makes a product a step of (T, B, I)
     a += weights["bias"]
-    return a
+    return a.reshape(*x.shape[:-1], len(weights["bias"]))
 
 
 def blend(before: State, fresh: State, keep: State | None, t: int) -> State:
