@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from runs import QUICK, command, flags, prose
 
 import ostinato
+from ostinato.pipeline.settings import known_settings
 
 Capture = pytest.CaptureFixture[str]
 
@@ -59,6 +62,9 @@ def test_a_folder_holds_all_that_was_promised(trained: Path) -> None:
     assert {"run.toml", "run.json", "metrics.jsonl", "resume"} <= training
     card = (trained / "README.md").read_text()
     assert f"{ostinato.load(trained).training['valid']['bits_per_char']:.3f} bits per character" in card
+    assert re.search(r"\| training \| \d+\.\d seconds, ", card)
+    settings = tomllib.loads((trained / "training" / "run.toml").read_text())
+    assert set(known_settings()) - set(settings) <= {"vocab", "valid", "test", "minutes", "epochs"}
 
 
 @pytest.mark.parametrize("level", ["char", "byte", "word", "bpe", "unigram"])

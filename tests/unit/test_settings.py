@@ -36,6 +36,21 @@ def test_a_budget_replaces_one_of_another_kind_from_further_back(tmp_path: Path)
     assert gather({"steps": 7, "epochs": 1}, {}, file) == {"steps": 7, "epochs": 1.0, "lr": 0.1}
 
 
+def test_a_short_way_from_nearer_replaces_what_it_stands_for(tmp_path: Path) -> None:
+    file = toml(tmp_path, "dropout = 0.1\ndropout_hidden = 0.1\nlocked = true\nlayers = 2\nhidden = [64, 64]\n")
+    assert gather({"dropout": 0.4}, {}, file) == {"dropout": 0.4, "locked": True, "layers": 2, "hidden": (64, 64)}
+    both = gather({"dropout": 0.4}, {"OSTINATO_TRAIN_DROPOUT_HIDDEN": "0.3"}, file)
+    assert "dropout_hidden" not in both
+    assert gather({"dropout": 0.4, "dropout_hidden": 0.2}, {}, file)["dropout_hidden"] == 0.2
+    assert gather({"layers": 3}, {}, file) | {"layers": 3, "hidden": (64,)} == gather({"layers": 3}, {}, file)
+    wider = gather({"hidden": "8,16,32"}, {}, file)
+    assert wider["hidden"] == (8, 16, 32)
+    assert "layers" not in wider
+    assert gather({"hidden": 128}, {}, file)["layers"] == 2
+    uneven = toml(tmp_path, "hidden = [32, 64]\n")
+    assert gather({"layers": 3}, {}, uneven) == {"hidden": (32, 64), "layers": 3}  # check says that they contradict
+
+
 @pytest.mark.parametrize(
     ("flags", "environment", "file", "message"),
     [

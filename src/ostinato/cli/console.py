@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from ostinato.pipeline.card import duration
 from ostinato.pipeline.listener import Listener
 from ostinato.pipeline.prepare import Prepared
 from ostinato.pipeline.run import describe
@@ -65,7 +66,8 @@ class TrainConsole(Listener):
         parts = prepared.store.parts
         facts = prepared.facts("train")
         how = "reused from an earlier run" if prepared.reused else f"prepared in {seconds:.1f} s"
-        held_out = ", ".join(f"{len(ids):,} {name}" for name, ids in parts.items() if name != "train")
+        others = {"valid": "held out", "test": "to test on"}
+        held_out = ", ".join(f"{len(ids):,} {others[name]}" for name, ids in parts.items() if name != "train")
         self._say(
             f"text     {facts['chars']:,} characters, {len(parts['train']):,} {prepared.tokenizer.level} tokens of "
             f"{prepared.tokenizer.vocab_size:,} kinds to train on; {held_out}; {how}"
@@ -119,7 +121,7 @@ class TrainConsole(Listener):
         if self._json:
             print(json.dumps(summary))
         self._say(
-            f"done     {summary['seconds'] / 60:.1f} minutes, {summary['steps']:,} steps, "
+            f"done     {duration(summary['seconds'])}, {summary['steps']:,} steps, "
             f"{summary['epochs']:.1f} epochs, {summary['cpu_seconds']:.0f} CPU-seconds; "
             f"best at step {summary['best_step']:,}"
         )

@@ -20,6 +20,7 @@ from ostinato.engine import Engine
 from ostinato.engine.trace import trace
 from ostinato.errors import ConfigError, OstinatoError, TextError
 from ostinato.language_model import LanguageModel
+from ostinato.pipeline.card import duration
 from ostinato.text import tokenizer as tokenizers
 from ostinato.text.corpus import read_chunks
 from ostinato.types import Floats, Ids, Tokenizer
@@ -180,8 +181,8 @@ def _course(training: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "texts" in training:
         yield "trained on", f"{training['train_chars']:,} characters of {', '.join(training['texts'])}"
     if "seconds" in training:
-        minutes, epochs = training["seconds"] / 60, training["epochs"]
-        yield "training", f"{minutes:.1f} minutes, {epochs:.1f} epochs, {training['steps']:,} steps"
+        seconds, epochs = training["seconds"], training["epochs"]
+        yield "training", f"{duration(seconds)}, {epochs:.1f} epochs, {training['steps']:,} steps"
     for part, name in (("valid", "held out"), ("test", "test")):
         if part in training:
             scores = training[part]

@@ -22,6 +22,11 @@ def write_card(name: str, summary: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def duration(seconds: float) -> str:
+    """``4.2 seconds`` or ``2.5 minutes``."""
+    return f"{seconds:.1f} seconds" if seconds < 60.0 else f"{seconds / 60.0:.1f} minutes"
+
+
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("model", summary["architecture"]),
@@ -30,7 +35,7 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("trained on", f"{summary['train_chars']:,} characters of {', '.join(summary['texts'])}"),
         (
             "training",
-            f"{summary['seconds'] / 60:.1f} minutes, {summary['epochs']:.1f} epochs, {summary['steps']:,} steps",
+            f"{duration(summary['seconds'])}, {summary['epochs']:.1f} epochs, {summary['steps']:,} steps",
         ),
     ]
     kind = "pseudo-perplexity" if summary["bidirectional"] else "perplexity"

@@ -132,6 +132,7 @@ class _Run:
         text = names.part(names.TextSettings, asdict(self.prepared.level.options))
         del text["vocab"]  # chosen again from the same text, or given
         values = {**given, **self.plan.values, **text}
+        values |= {name: value for name, value in names.defaults().items() if name not in values}
         self.note["fingerprint"] = self.prepared.fingerprint
         record.begin(self.folder, self.note, values, {**self.plan.reasons, "level": self.prepared.level.reason})
 

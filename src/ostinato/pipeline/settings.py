@@ -14,7 +14,7 @@ import textwrap
 import tomllib
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -27,6 +27,7 @@ LEVELS = ("auto", "char", "byte", "word", "bpe", "unigram")
 DEVICES = ("auto", "cpu", "cuda")
 BUDGETS = ("minutes", "epochs", "steps")
 DEFAULT_MINUTES = 5.0
+_PARTS_OF_DROPOUT = ("dropout_input", "dropout_hidden", "dropout_output")
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ def known_settings() -> dict[str, Setting]:
 def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> dict[str, Any]:
     """The values that are set: a flag beats ``OSTINATO_TRAIN_<NAME>`` beats a line of the TOML file.
 
-    A budget of one kind replaces one of another kind that comes from further back.
+    A budget of one kind replaces one of another kind that comes from further back; so do ``dropout`` its parts, and
+    ``layers`` and ``hidden`` each other where they differ.
     """
     told = {
         key.removeprefix("OSTINATO_TRAIN_").lower(): text
@@ -152,10 +154,28 @@ def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path 
     )
     values: dict[str, Any] = {}
     for source in sources:
-        if any(name in source for name in BUDGETS):
-            values = {name: value for name, value in values.items() if name not in BUDGETS}
-        values |= source
+        values = _not_replaced(values, source) | source
     return values
+
+
+def _not_replaced(values: Mapping[str, Any], nearer: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``values`` that still say something beside what comes from nearer."""
+    gone = set(BUDGETS) if any(name in nearer for name in BUDGETS) else set()
+    if "dropout" in nearer:
+        gone |= set(_PARTS_OF_DROPOUT)
+    if len(nearer.get("hidden", ())) > 1:
+        gone.add("layers")
+    kept = {name: value for name, value in values.items() if name not in gone}
+    widths = set(kept.get("hidden", ()))
+    if "layers" in nearer and len(widths) == 1:
+        kept["hidden"] = tuple(widths)
+    return kept
+
+
+def defaults() -> dict[str, Any]:
+    """What holds where neither the user nor the plan says anything; not ``valid``, which a named corpus may bring."""
+    every = (field for kind in _GROUPS.values() for field in fields(kind) if field.name != "valid")
+    return {field.name: field.default for field in every if field.default not in (MISSING, None)}
 
 
 def check(values: Mapping[str, Any]) -> None:
