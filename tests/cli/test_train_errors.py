@@ -151,6 +151,18 @@ def test_wrong_usage_exits_with_two(capsys: Capture, arguments: list[str]) -> No
     assert not Path("model").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--minuts", "3"], "Unknown option: --minuts. Did you mean --minutes?"),
+        (["--no-tide"], "Unknown option: --no-tide. Did you mean --no-tied?"),
+        (["-x"], "Unknown option: -x."),
+    ],
+)
+def test_an_unknown_option_comes_with_the_nearest_one(capsys: Capture, arguments: list[str], message: str) -> None:
+    assert message in " ".join(command(capsys, ["train", "prose.txt", *arguments]).err.split())
+
+
 def test_without_torch_it_says_what_to_install(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object, **__: object) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")

@@ -5,12 +5,14 @@ Exit status: 0 done, 1 a stated failure (one line on stderr), 2 wrong usage, 130
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 from cyclopts import App
 
 from ostinato import __version__
+from ostinato.config import did_you_mean
 from ostinato.errors import OstinatoError
 
 VERBS = {
@@ -41,6 +43,9 @@ for verb in VERBS:
 
 def run(arguments: list[str] | None = None) -> None:
     """The ``ostinato`` command."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words and not words[0].startswith("-") and words[0] not in VERBS:
+        fail(f"no verb {words[0]!r}; expected one of {', '.join(VERBS)}{did_you_mean(words[0], VERBS)}", 2)
     try:
         app(arguments)
     except OstinatoError as error:
@@ -56,7 +61,8 @@ def run(arguments: list[str] | None = None) -> None:
         fail(f"this needs {error.name}, which is not installed; install it with: pip install {EXTRAS[error.name]}", 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        fail(f"{where}{error.strerror or error}", 1)
+        advice = "; make room and try again" if error.errno == errno.ENOSPC else ""
+        fail(f"{where}{error.strerror or error}{advice}", 1)
     except MemoryError:
         fail("out of memory; use a smaller --batch, --hidden or --vocab", 1)
 
