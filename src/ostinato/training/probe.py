@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
+from ostinato.bundle import GATES
 from ostinato.config import ModelConfig, Regularisers
 from ostinato.models.build import build
 
 PROBE_SECONDS = 0.3  # for each number of threads that is tried
-GATES_IN = {"rnn": 1, "gru": 3, "gru_reset_after": 3, "lstm": 4, "peephole": 4, "peephole_diagonal": 4}
-GATES_BACK = {**GATES_IN, "peephole": 7}  # V_i, V_f and V_o are full matrices too
+RECURRENT_BLOCKS = {**GATES, "peephole": 7}  # matrices (H, H): V_i, V_f and V_o beside those of the gates
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def recurrent_weights(model: ModelConfig) -> int:
     """Number of weights in the recurrent layers, biases left out."""
     inputs = (model.embed, *model.hidden[:-1])
     one_way = sum(
-        GATES_IN[model.cell] * width * below + GATES_BACK[model.cell] * width * width
+        GATES[model.cell] * width * below + RECURRENT_BLOCKS[model.cell] * width * width
         for width, below in zip(model.hidden, inputs, strict=True)
     )
     return one_way * (2 if model.bidirectional else 1)
