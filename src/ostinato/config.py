@@ -97,7 +97,7 @@ class Regularisers:
     temporal_penalty: float = 0.0
     """Weight of the mean square of its change from step to step (Krueger and Memisevic 2016, TAR)."""
     weight_decay: float = 0.0
-    """Decoupled, on matrices only (Loshchilov and Hutter 2019)."""
+    """On matrices only; with adamw decoupled (Loshchilov and Hutter 2019), else a part of the gradient."""
 
     def __post_init__(self) -> None:
         for name in ("dropout_input", "dropout_hidden", "dropout_output", "dropout_embedding", "weight_drop"):

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ostinato.cli.arguments import Flag
 from ostinato.errors import TextError
 from ostinato.text import sources
 from ostinato.text.fetch import Progress
 from ostinato.text.sources import SOURCES, Paths, Source, at_hand, resolve
 
 
-def data(name: str | None = None, *, verify: bool = False, json: bool = False) -> None:
+def data(name: str | None = None, *, verify: Flag = False, json: Flag = False) -> None:
     """List the named corpora, or fetch one.
 
     `ostinato train NAME` fetches what it needs by itself. A folder that OSTINATO_DATA names is looked at first;

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ostinato.cli.arguments import Flag
 from ostinato.errors import BundleError
 
 
@@ -14,7 +15,7 @@ def demo(
     *,
     out: Annotated[Path, Parameter(alias="-o")] = Path("ostinato-demo"),
     minutes: float = 1.0,
-    force: Annotated[bool, Parameter(negative=())] = False,
+    force: Flag = False,
 ) -> None:
     """Train on Python's own language reference, compare, sample, score: the main job in under two minutes.
 
