@@ -31,8 +31,8 @@ def choose_level(settings: TextSettings, text: TextStatistics) -> Level:
     if vocab is None and level in ("bpe", "unigram"):
         vocab = _pieces(text)
     pretokenized = level == "word" and (text.tokenized if settings.pretokenized is None else settings.pretokenized)
-    asked_for_words = level == "word" or (settings.level != "auto" and level != "char")
-    min_count = settings.min_count if asked_for_words or level == "char" else 1
+    counts_nothing = settings.level == "auto" and level == "bpe"  # rare words are no question of pieces
+    min_count = 1 if counts_nothing else settings.min_count
     options = TokenizerOptions(level, vocab, min_count, settings.lower, pretokenized)
     return Level(options, reason, at_most=settings.vocab is None)
 
@@ -47,4 +47,4 @@ def _level(text: TextStatistics) -> tuple[str, str]:
 
 def _pieces(text: TextStatistics) -> int:
     """More text supports more pieces; 512 to 8192."""
-    return max(512, min(8192, 1 << max(0, (text.chars // 1000)).bit_length()))
+    return max(512, min(8192, 1 << (text.chars // 1000).bit_length()))

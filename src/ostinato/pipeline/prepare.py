@@ -38,7 +38,7 @@ class Prepared:
     """Whether the ids were there from an earlier run."""
 
     def facts(self, part: str) -> dict[str, int]:
-        """Characters, bytes, words, lines, unknown tokens of a part."""
+        """Of a part: ``chars``, ``bytes``, ``unknown`` (tokens)."""
         facts: dict[str, int] = self.store.facts[part]
         return facts
 

@@ -174,7 +174,7 @@ def _rounded(library: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 
 
 def _sample(chunks: Callable[[], Iterator[str]]) -> Iterator[str]:
-    """At most about SAMPLE characters, in even shares from the whole text, in pieces that end at line ends."""
+    """At most about SAMPLE characters: the beginning of every block of the text, an equal share of each."""
     total = sum(map(len, chunks()))
     share = min(1.0, SAMPLE / max(total, 1))
     for chunk in chunks():
