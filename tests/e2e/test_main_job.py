@@ -8,12 +8,14 @@ import re
 import tomllib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runs import QUICK, command, flags, prose
 
 import ostinato
 from ostinato.pipeline.settings import known_settings
+from ostinato.training.evaluate import HeldOut
 
 Capture = pytest.CaptureFixture[str]
 
@@ -133,3 +135,20 @@ def test_the_settings_of_a_run_train_another_model(tmp_path: Path, text: Path, t
     again = ostinato.train(text, out=tmp_path / "model", config=trained / "training" / "run.toml")
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
     assert again.training["valid"] == ostinato.load(trained).training["valid"]
+
+
+def test_unknown_tokens_are_counted_in_what_was_scored(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    valid = tmp_path / "valid.txt"
+    valid.write_text(prose(40, seed=1) + "é\n", "utf-8")
+
+    def scored(seconds: float) -> dict[str, Any]:
+        monkeypatch.setattr(HeldOut, "seconds", lambda *_: seconds)
+        settings = {**QUICK, "minutes": 0.01, "valid": str(valid)}
+        return dict(ostinato.train(text, out=tmp_path / "model", force=True, **settings).training["valid"])
+
+    assert scored(0.1)["unknown"] == 1
+    part = scored(10.0)  # more than there is time for
+    assert part["tokens"] < len(valid.read_text("utf-8"))
+    assert part["unknown"] == 0

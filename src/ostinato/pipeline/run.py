@@ -237,11 +237,11 @@ class _Run:
 
     def _scores(self, part: str, nats: float, scored: int) -> dict[str, float]:
         """The figures of a part at so many nats per token, measured on its first ``scored`` tokens."""
-        facts, tokens = self.prepared.facts(part), len(self.prepared.store.parts[part])
-        bits = nats * BITS * tokens
+        facts, ids = self.prepared.facts(part), self.prepared.store.parts[part]
+        unknown, bits = self.prepared.tokenizer.unk_id, nats * BITS * len(ids)
         return {
             "tokens": scored,
-            "unknown": facts["unknown"],
+            "unknown": 0 if unknown is None else int(np.count_nonzero(ids[:scored] == unknown)),
             "nats_per_token": nats,
             "perplexity": math.exp(min(nats, 700.0)),
             "bits_per_char": bits / facts["chars"],
