@@ -33,7 +33,7 @@ class Store:
     parts: Mapping[str, NDArray[np.unsignedinteger]]
     """Ids ``(N,)`` by part, read-only, in the smallest type that holds the vocabulary."""
     facts: Mapping[str, Any]
-    """What the writer noted: characters, bytes and unknown tokens by part."""
+    """What the writer noted: characters and bytes by part."""
 
 
 def open_store(folder: Path) -> Store | None:

@@ -7,9 +7,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ostinato.data.store import Store, open_store, write_store
 from ostinato.errors import BundleError, ConfigError, TextError
@@ -19,7 +16,7 @@ from ostinato.text.corpus import Corpus
 from ostinato.text.sources import cache_folder
 from ostinato.text.statistics import TextStatistics, measure
 from ostinato.text.tokenizer import Chunks, TokenizerOptions, build, encode_chunks, load, to_json
-from ostinato.types import Ids, Tokenizer
+from ostinato.types import Tokenizer
 
 _FORMAT = 1  # of what a fingerprint stands for; raise it when the same settings come to mean other ids
 
@@ -38,7 +35,7 @@ class Prepared:
     """Whether the ids were there from an earlier run."""
 
     def facts(self, part: str) -> dict[str, int]:
-        """Of a part: ``chars``, ``bytes``, ``unknown`` (tokens)."""
+        """Of a part: its ``chars`` and ``bytes``."""
         facts: dict[str, int] = self.store.facts[part]
         return facts
 
@@ -55,8 +52,8 @@ def prepare(texts: Sequence[str | Path], settings: TextSettings) -> Prepared:
     if kept is not None:
         return Prepared(*kept, statistics, level, fingerprint, reused=True)
     tokenizer = _learn(level, parts["train"].chunks)
-    counts: dict[str, Any] = {}
-    streams = {name: _encoded(part, tokenizer, counts.setdefault(name, {})) for name, part in parts.items()}
+    counts = {name: {"chars": 0, "bytes": 0} for name in parts}
+    streams = {name: encode_chunks(tokenizer, _counted(part.chunks(), counts[name])) for name, part in parts.items()}
     store = write_store(folder, tokenizer.vocab_size, streams, counts, {"tokenizer.json": to_json(tokenizer)})
     for name, ids in store.parts.items():
         if len(ids) == 0:
@@ -125,16 +122,8 @@ def _fingerprint(parts: dict[str, _Part], options: TokenizerOptions) -> str:
     return hashlib.blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _encoded(part: _Part, tokenizer: Tokenizer, counts: dict[str, int]) -> Iterator[Ids]:
-    """The ids of a part, chunk by chunk, counting what goes by."""
-    counts.update(chars=0, bytes=0, unknown=0)
-    for ids in encode_chunks(tokenizer, _counted(part.chunks(), counts)):
-        if tokenizer.unk_id is not None:
-            counts["unknown"] += int(np.count_nonzero(ids == tokenizer.unk_id))
-        yield ids
-
-
 def _counted(chunks: Iterator[str], counts: dict[str, int]) -> Iterator[str]:
+    """``chunks``, adding up what goes by."""
     for chunk in chunks:
         counts["chars"] += len(chunk)
         counts["bytes"] += len(chunk.encode())
