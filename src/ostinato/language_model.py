@@ -149,18 +149,22 @@ class LanguageModel:
         return _WithoutBlank(decoder) if brings and prompt.endswith(" ") else decoder
 
     def _encode_prompt(self, text: str, allow_unknown: bool) -> Ids:
-        ids, spans = self.tokenizer.encode_with_spans(text)
-        if self.tokenizer.unk_id is None or allow_unknown:
-            return ids
-        unknown = dict.fromkeys(text[begin:end] for begin, end in spans[ids == self.tokenizer.unk_id].tolist())
+        unknown = [] if allow_unknown else self.unknown(text)
         if unknown:
-            kind = "words" if self.tokenizer.level == "word" else "characters"
-            named = ", ".join(map(repr, list(unknown)[:8])) + (", ..." if len(unknown) > 8 else "")
+            kind = ("word" if self.tokenizer.level == "word" else "character") + "s" * (len(unknown) > 1)
+            named = ", ".join(map(repr, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
             raise TextError(
                 f"the prompt holds {len(unknown)} {kind} that the model never saw: {named}; "
                 "leave them out, or allow unknown ones (--allow-unknown)"
             )
-        return ids
+        return self.tokenizer.encode(text)
+
+    def unknown(self, text: str) -> list[str]:
+        """The characters or words of ``text`` that the model reads as ``<unk>``, each once, in their order."""
+        ids, spans = self.tokenizer.encode_with_spans(text)
+        # The id of no token where there is no <unk>: bytes and pieces of them spell everything.
+        unk = -1 if self.tokenizer.unk_id is None else self.tokenizer.unk_id
+        return list(dict.fromkeys(text[begin:end] for begin, end in spans[ids == unk].tolist()))
 
     # Scoring and filling
 

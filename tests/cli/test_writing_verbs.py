@@ -267,6 +267,13 @@ def test_fill_draws_with_a_seed(call, models):
     assert len({call(*arguments, seed)[0] for seed in range(6)}) > 1
 
 
+def test_fill_names_what_it_reads_as_unknown(call, models):
+    _, notes = call("fill", models / "word-both", "the zebra ___ to Zorn, to ___ the zebra")
+    assert "[never seen in training, read as unknown: 'zebra', 'Zorn']" in notes
+    assert "'中'" in call("fill", models / "char-both", "中___1")[1]
+    assert "unknown" not in call("fill", models / "char-both", "to be ___ to")[1]
+
+
 def test_fill_refuses(refused, models):
     assert "no gap" in refused("fill", models / "char-both", "to be")
     assert "--bidirectional" in refused("fill", models / "char", "to ___")

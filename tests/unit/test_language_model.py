@@ -86,9 +86,11 @@ def test_unknown_characters_in_a_prompt_are_named(tmp_path):
     with pytest.raises(TextError, match=r"2 characters that the model never saw: 'Z', '中'; .*--allow-unknown"):
         lm.stream("Zorn 中Z")
     assert isinstance(lm.generate("Zorn", 5, allow_unknown=True), str)
-    with pytest.raises(TextError, match=r"1 words that .*: 'zebra'"):
+    with pytest.raises(TextError, match=r"1 word that .*: 'zebra'"):
         ostinato.load(write_folder(tmp_path / "w", "word")).start("the zebra")
     assert lm.score("Zorn 中Z").oov == 3
+    assert lm.unknown("Zorn 中Z") == ["Z", "中"]
+    assert ostinato.load(write_folder(tmp_path / "b", "byte")).unknown("Zorn 中Z") == []
 
 
 def test_bad_settings_are_refused_at_once(lm):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ostinato.cli.arguments import Flag
-from ostinato.decode.fill import Filled
+from ostinato.decode.fill import MARK, Filled
 from ostinato.language_model import load
 
 
@@ -46,9 +47,10 @@ def fill(
     json
         One JSON object: text, and for each gap its place, filling, probability, alternatives and tokens.
     """
-    filled = load(model).fill(
-        text, gap_tokens=gap_tokens, temperature=temperature, seed=seed, alternatives=alternatives
-    )
+    lm = load(model)
+    filled = lm.fill(text, gap_tokens=gap_tokens, temperature=temperature, seed=seed, alternatives=alternatives)
+    if unknown := dict.fromkeys(name for part in MARK.split(text)[::2] for name in lm.unknown(part)):
+        print(f"[never seen in training, read as unknown: {', '.join(map(repr, unknown))}]", file=sys.stderr)
     if json:
         print(dumps(asdict(filled), ensure_ascii=False))
     else:
