@@ -14,7 +14,7 @@ from ostinato.pipeline.level import Level, choose_level
 from ostinato.pipeline.settings import TextSettings
 from ostinato.text.corpus import Corpus
 from ostinato.text.sources import cache_folder
-from ostinato.text.statistics import TextStatistics, measure
+from ostinato.text.statistics import measure
 from ostinato.text.tokenizer import Chunks, TokenizerOptions, build, encode_chunks, load, to_json
 from ostinato.types import Tokenizer
 
@@ -28,7 +28,6 @@ class Prepared:
     tokenizer: Tokenizer
     store: Store
     """Ids of ``train``, ``valid`` and, when there is one, ``test``."""
-    statistics: TextStatistics
     level: Level
     fingerprint: str
     reused: bool
@@ -43,14 +42,13 @@ class Prepared:
 def prepare(texts: Sequence[str | Path], settings: TextSettings) -> Prepared:
     """Read, tokenize and store ``texts``. Raises TextError or ConfigError when they cannot be used."""
     corpus = Corpus(texts)
-    statistics = measure(corpus.chunks())
-    level = choose_level(settings, statistics)
+    level = choose_level(settings, measure(corpus))
     parts = _parts(corpus, settings)
     fingerprint = _fingerprint(parts, level.options)
     folder = cache_folder() / "ids" / fingerprint
     kept = _kept(folder)
     if kept is not None:
-        return Prepared(*kept, statistics, level, fingerprint, reused=True)
+        return Prepared(*kept, level, fingerprint, reused=True)
     tokenizer = _learn(level, parts["train"].chunks)
     counts = {name: {"chars": 0, "bytes": 0} for name in parts}
     streams = {name: encode_chunks(tokenizer, _counted(part.chunks(), counts[name])) for name, part in parts.items()}
@@ -59,7 +57,7 @@ def prepare(texts: Sequence[str | Path], settings: TextSettings) -> Prepared:
         if len(ids) == 0:
             what = {"train": "text to train on", "valid": "held-out text", "test": "test text"}[name]
             raise TextError(f"the {what} holds no {level.options.level} tokens; give more text")
-    return Prepared(tokenizer, store, statistics, level, fingerprint, reused=False)
+    return Prepared(tokenizer, store, level, fingerprint, reused=False)
 
 
 def _learn(level: Level, chunks: Chunks) -> Tokenizer:

@@ -32,8 +32,6 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 @dataclass(frozen=True)
 class _Totals:
     chars: int
-    bytes: int
-    lines: int
     fingerprint: str
 
 
@@ -90,27 +88,16 @@ class Corpus:
     @cached_property
     def _totals(self) -> _Totals:
         digest = hashlib.blake2b(digest_size=16)
-        chars = size = lines = 0
+        chars = 0
         for chunk in self.chunks():
-            data = chunk.encode()
-            digest.update(data)
-            chars, size, lines = chars + len(chunk), size + len(data), lines + chunk.count("\n")
-        return _Totals(chars, size, lines, digest.hexdigest())
+            digest.update(chunk.encode())
+            chars += len(chunk)
+        return _Totals(chars, digest.hexdigest())
 
     @property
     def chars(self) -> int:
         """Length of the text in characters; reads all of it the first time."""
         return self._totals.chars
-
-    @property
-    def bytes(self) -> int:
-        """Length of the text in bytes of UTF-8; reads all of it the first time."""
-        return self._totals.bytes
-
-    @property
-    def lines(self) -> int:
-        """Number of line ends; reads all of the text the first time."""
-        return self._totals.lines
 
     def fingerprint(self) -> str:
         """A digest of the content, the same however it is packed or cut into files; reads it all the first time."""

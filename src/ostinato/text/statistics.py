@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ostinato.text.codepoints import MAX_CODE, code_points
+from ostinato.text.corpus import Corpus
 from ostinato.text.words import Splitter, count_words
 
 SAMPLE = 4_000_000
-"""Characters looked at closely."""
+"""Characters looked at."""
 _SPACED_MARK = re.compile(r"(?<=\S) [.,;:!?](?=\s)")
 _MARK = re.compile(r"(?<=\S)[.,;:!?](?=\s)")
 _CJK = ((0x2E80, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
@@ -21,17 +21,13 @@ _CJK = ((0x2E80, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
 
 @dataclass(frozen=True)
 class TextStatistics:
-    """Totals of the whole text; the rest of its first ``sampled`` characters."""
+    """Its length, and what its first characters are like."""
 
     chars: int
-    bytes: int
-    lines: int
-    sampled: int
-    """Characters that the figures below are of."""
+    """Of the whole text."""
     distinct_chars: int
-    words: int
-    """Words and symbols as word level splits them, line ends left out."""
     distinct_words: int
+    """Words and symbols as word level splits them, line ends left out."""
     seen_once: float
     """Share of the distinct words that stand in the text once."""
     tokenized: bool
@@ -39,31 +35,16 @@ class TextStatistics:
     cjk: float
     """Share of Chinese, Japanese and such characters."""
 
-    @property
-    def mean_line(self) -> float:
-        """Characters a line, its end included."""
-        return self.chars / max(self.lines, 1)
 
-
-def measure(chunks: Iterator[str], sample: int = SAMPLE) -> TextStatistics:
-    """Read the text once, in a stream; look closely at its first ``sample`` characters."""
-    chars = size = lines = 0
-    head: list[str] = []
-    for chunk in chunks:
-        if chars < sample:
-            head.append(chunk[: sample - chars])
-        chars, size, lines = chars + len(chunk), size + len(chunk.encode()), lines + chunk.count("\n")
-    text = "".join(head)
+def measure(corpus: Corpus, sample: int = SAMPLE) -> TextStatistics:
+    """Look closely at the first ``sample`` characters. Raises TextError as reading the corpus does."""
+    text = "".join(corpus.slice_chars(0, sample))
     seen = np.bincount(code_points(text), minlength=MAX_CODE)
     tokenized = _looks_tokenized(text)
     words = _words(text, tokenized)
     return TextStatistics(
-        chars=chars,
-        bytes=size,
-        lines=lines,
-        sampled=len(text),
+        chars=corpus.chars,
         distinct_chars=int(np.count_nonzero(seen)),
-        words=words.total(),
         distinct_words=len(words),
         seen_once=sum(count == 1 for count in words.values()) / max(len(words), 1),
         tokenized=tokenized,
