@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ostinato.pipeline import train as train
     from ostinato.score.report import Scored as Scored
     from ostinato.types import State as State
+    from ostinato.types import Tokenizer as Tokenizer
 
 # Imported on first use, so that `import ostinato` and `ostinato --help` cost next to nothing.
 _HOMES = {
@@ -21,11 +22,12 @@ _HOMES = {
     "OstinatoError": "ostinato.errors",
     "Scored": "ostinato.score.report",
     "State": "ostinato.types",
+    "Tokenizer": "ostinato.types",
     "load": "ostinato.language_model",
     "train": "ostinato.pipeline",
 }
 
-__all__ = ["LanguageModel", "OstinatoError", "Scored", "State", "__version__", "load", "train"]
+__all__ = ["LanguageModel", "OstinatoError", "Scored", "State", "Tokenizer", "__version__", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

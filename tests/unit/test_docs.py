@@ -1,4 +1,4 @@
-"""Pages that are generated are what the code says; commands that README shows exist."""
+"""Pages that are generated are what the code says; commands that pages show exist, and the README's Python runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from runs import prose
 
 from ostinato.cli.main import VERBS
 
@@ -20,6 +21,17 @@ def test_the_page_of_the_command_line_is_what_the_verbs_say() -> None:
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
     assert (ROOT / "docs" / "cli.md").read_text("utf-8") == generate.page(), "run: make docs"
+
+
+def test_the_python_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text("It was the best of times.\n" + prose())
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert "minutes=5" in code
+    exec(compile(code.replace("minutes=5", "steps=3, hidden=16"), "README.md", "exec"), {})
+    assert re.search(r"^[0-9.]+ [0-9.]+ [0-9.]+$", capsys.readouterr().out, re.MULTILINE)  # the scores
 
 
 @pytest.mark.parametrize("page", ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))])
