@@ -22,8 +22,13 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "commit": _commit(),
         "date": datetime.now(UTC).date().isoformat(),
-        "command": "python " + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_portable, sys.argv[1:])]),
     }
+
+
+def _portable(argument: str) -> str:
+    """An argument as it may be written down: of a path on this machine only the name."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def write(name: str, results: Any, **about: Any) -> Path:
