@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -129,6 +130,16 @@ def test_a_run_in_minutes_ends_on_time_and_goes_on(tmp_path: Path, text: Path, c
     assert again["seconds"] > summary["seconds"]
     toml = (tmp_path / "model" / "training" / "run.toml").read_text()
     assert "minutes = 0.03" in toml
+
+
+def test_steps_that_were_left_out_are_told(
+    tmp_path: Path, text: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms = itertools.chain([math.nan] * 2, itertools.repeat(1.0))
+    monkeypatch.setattr("ostinato.training.loop.clip_gradients", lambda *_: (next(norms), 1.0))
+    outcome = command(capsys, ["train", text, "-o", tmp_path / "model", *flags(steps=6, **QUICK)])
+    assert "skipped  2 steps whose loss or gradient was not finite; 0 times back to a checkpoint" in outcome.err
+    assert ostinato.load(tmp_path / "model").training["skipped_steps"] == 2
 
 
 def test_the_settings_of_a_run_train_another_model(tmp_path: Path, text: Path, trained: Path) -> None:

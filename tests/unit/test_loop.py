@@ -262,6 +262,19 @@ def test_a_loss_that_is_not_finite_is_left_out_and_counted(
     assert "step 3: the loss or its gradient is not finite" in run.notices()[0]
 
 
+def test_a_held_out_loss_that_is_not_finite_is_told_and_the_best_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path)
+    losses = itertools.chain([2.0, 1.5], itertools.repeat(math.nan))
+    monkeypatch.setattr(HeldOut, "nats", lambda *_: next(losses))
+    run.go()
+    assert [nats for _, nats, _ in run.best] == [2.0, 1.5]
+    assert len(run.notices()) == len(run.evaluations()) - 2 > 0
+    assert "the held-out loss is not finite; the best model so far is kept" in run.notices()[0]
+    assert "set --lr lower than 0.02" in run.notices()[0]
+
+
 def test_a_step_left_out_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(tmp_path, steps=3)
     spoil(monkeypatch, run, {1, 2, 3})
@@ -322,3 +335,18 @@ def test_a_stop_while_steps_fail_keeps_the_last_good_checkpoint(
     again = Run(tmp_path)
     again.trainer.resume()
     assert again.trainer.progress.step == 4
+
+
+def test_whoever_hears_of_an_evaluation_sees_the_weights_that_were_evaluated(tmp_path: Path) -> None:
+    run = Run(tmp_path, {"average": 0.9})
+    seen: dict[int, Tensor] = {}
+
+    def watch(report: Report) -> None:
+        if report.kind == "evaluated":
+            seen[report.progress.step] = run.model.embedding.weight.detach().clone()
+
+    object.__setattr__(run.trainer.around, "watch", watch)
+    run.go()
+    for step, _, weights in run.best:
+        assert torch.equal(seen[step], weights["embedding.weight"])
+    assert not torch.equal(seen[STEPS], run.model.embedding.weight)

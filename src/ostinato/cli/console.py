@@ -125,6 +125,11 @@ class TrainConsole(Listener):
             f"{summary['epochs']:.1f} epochs, {summary['cpu_seconds']:.0f} CPU-seconds; "
             f"best at step {summary['best_step']:,}"
         )
+        if summary["skipped_steps"]:
+            self._say(
+                f"skipped  {summary['skipped_steps']:,} steps whose loss or gradient was not finite; "
+                f"{summary['rollbacks']} times back to a checkpoint"
+            )
         kind = "pseudo-perplexity" if summary["bidirectional"] else "perplexity"
         for part in ("valid", "test"):
             if part in summary:

@@ -93,6 +93,9 @@ def _locate(texts: Sequence[str | Path], given: dict[str, Any]) -> tuple[list[st
     if len(found) == 1:
         parts = {"valid": found[0].valid, "test": found[0].test}
         given = {**{name: str(path) for name, path in parts.items() if path is not None}, **given}
+    for part in ("valid", "test"):  # so that a run can be resumed from another folder
+        if Path(given.get(part, "")).is_file():
+            given[part] = str(Path(given[part]).absolute())
     return [str(paths.train if str(paths.train) == "-" else paths.train.absolute()) for paths in found], given
 
 
@@ -261,6 +264,8 @@ class _Run:
             "train_tokens": len(self.prepared.store.parts["train"]),
             "steps": progress.step,
             "best_step": progress.best_step,
+            "skipped_steps": progress.skipped,
+            "rollbacks": progress.rollbacks,
             "epochs": progress.tokens / len(self.prepared.store.parts["train"]),
             "seconds": progress.elapsed,
             "cpu_seconds": progress.cpu,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -270,12 +271,17 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Held-out loss; the best model is kept; plateau decay. The averaged weights count where there are any."""
+        with nullcontext() if self.average is None else self.average.applied():
+            self._evaluate_weights()
+
+    def _evaluate_weights(self) -> None:
         progress = self.progress
-        if self.average is None:
-            nats = self._measure()
-        else:
-            with self.average.applied():
-                nats = self._measure()
+        nats = self._measure()
+        if not math.isfinite(nats):
+            self._notice(
+                f"step {progress.step}: the held-out loss is not finite; the best model so far is kept; "
+                f"if it goes on, set --lr lower than {self.config.lr:g}"
+            )
         progress.evaluated = self._evaluations_behind()
         progress.evaluated_step = progress.step
         if self.config.schedule == "plateau" and progress.stale >= self.config.patience:
