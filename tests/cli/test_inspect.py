@@ -212,3 +212,22 @@ def test_neither_sizes_nor_gates_need_torch(models):
         command = [sys.executable, "-c", code, "inspect", *arguments]
         done = subprocess.run(command, cwd=models, capture_output=True, text=True, env={**os.environ})
         assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "summary",
+    [{"texts": ["\x1b[31mred"], "train_chars": 5}, {"texts": ["a"]}, {"seconds": "long"}, {"valid": 3}],
+)
+def test_a_foreign_summary_gives_no_traceback_and_no_escape_sequence(call, models, summary):
+    found = bundle.load(models / "char")
+    bundle.save(
+        models / "foreign",
+        model=found.model,
+        tensors=found.tensors,
+        tokenizer_json=found.tokenizer_path.read_text("utf-8"),
+        training=summary,
+        card="",
+    )
+    out, _ = call("foreign")
+    assert "tokens" in out
+    assert "\x1b" not in out

@@ -1,4 +1,4 @@
-"""Kinds of arguments that several verbs share."""
+"""What several verbs share: kinds of arguments, and what may be shown on a terminal."""
 
 from __future__ import annotations
 
@@ -21,3 +21,12 @@ TextFile = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_no_opt
 """The name of a text file; ``-`` is standard input."""
 Flag = Annotated[bool, Parameter(negative=())]
 """A switch that is off unless it is given."""
+
+_CONTROLS = {
+    code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"
+}
+
+
+def for_terminal(text: str) -> str:
+    """``text`` without what a terminal would obey: a model, or the folder it came in, may hold escape sequences."""
+    return text.translate(_CONTROLS)

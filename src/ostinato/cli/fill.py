@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from ostinato.cli.arguments import Flag
+from ostinato.cli.arguments import Flag, for_terminal
 from ostinato.decode.fill import MARK, Filled
 from ostinato.language_model import load
 
@@ -64,7 +64,7 @@ def _show(filled: Filled) -> None:
     for gap in filled.gaps:
         shown += escape(filled.text[done : gap.start]) + f"[bold underline]{escape(gap.text)}[/]"
         done = gap.end
-    console.print(shown + escape(filled.text[done:]))
+    console.print(for_terminal(shown + escape(filled.text[done:])))
     for number, gap in enumerate(filled.gaps, start=1):
         each = "" if len(gap.tokens) == 1 else " a token"
         others = ", ".join(f"{text!r} {probability:.1%}" for text, probability in gap.alternatives)

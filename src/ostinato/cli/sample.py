@@ -9,13 +9,9 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-from ostinato.cli.arguments import Flag
+from ostinato.cli.arguments import Flag, for_terminal
 from ostinato.errors import ConfigError
 from ostinato.language_model import LanguageModel, Writing, load
-
-_CONTROLS = {
-    code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"
-}
 
 
 def sample(
@@ -104,7 +100,7 @@ def _write(lm: LanguageModel, prompt: str, tokens: int, options: Writing) -> Non
 
 def _show(text: str) -> None:
     # What a model makes up must not steer a terminal.
-    print(text.translate(_CONTROLS) if sys.stdout.isatty() else text, end="", flush=True)
+    print(for_terminal(text) if sys.stdout.isatty() else text, end="", flush=True)
 
 
 def _write_json(lm: LanguageModel, prompt: str, tokens: int, options: Writing) -> None:

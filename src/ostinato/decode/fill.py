@@ -209,8 +209,10 @@ class _Filler:
         """Tokens put in from left to right, the first one the ``rank``-th likeliest, the rest of the gap left out."""
         ids: list[int] = []
         for place in range(length):
-            scores = np.where(self.allowed(slot, place), self.conditionals(k, [*ids, 0])[place], -np.inf)
-            ids.append(int(np.argsort(-scores, kind="stable")[0 if place else rank]))
+            allowed = self.allowed(slot, place)
+            scores = np.where(allowed, self.conditionals(k, [*ids, 0])[place], -np.inf)
+            best = 0 if place else min(rank, int(allowed.sum()) - 1)
+            ids.append(int(np.argsort(-scores, kind="stable")[best]))
         return ids
 
     def _climb(self, k: int, slot: _Slot, ids: list[int]) -> _Filling:

@@ -37,7 +37,7 @@ class TextSettings:
     level: str = "auto"
     """What a token is: one of LEVELS."""
     vocab: int | None = None
-    """Largest number of tokens, for word, bpe and unigram."""
+    """Number of tokens; the text must give so many."""
     min_count: int = 1
     """Word and char level: what is seen less often counts as unknown."""
     lower: bool = False
