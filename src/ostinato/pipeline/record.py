@@ -60,7 +60,10 @@ def read_note(folder: Path) -> Note:
     path = folder / "training" / "run.json"
     try:
         note = json.loads(path.read_text("utf-8"))
-        return {**note, "texts": list(note["texts"]), "given": dict(note["given"]), "budget": dict(note["budget"])}
+        known = {"texts": list(note["texts"]), "given": dict(note["given"]), "budget": dict(note["budget"])}
+        if not known["budget"] or ("minutes" in note) != ("seconds" in note):
+            raise ValueError
+        return {**note, **known, "fingerprint": str(note["fingerprint"])}
     except OSError:
         raise TrainingError(f"{folder} holds no run to resume; train without --resume") from None
     except (ValueError, KeyError, TypeError):
@@ -93,6 +96,11 @@ def recall(note: Note, folder: Path, given: Mapping[str, Any]) -> dict[str, Any]
             before = saved.get(name, "its default")
             raise ConfigError(f"--resume goes on with {name} = {before}; to use {value}, train anew with --force")
     budget = {name: given[name] for name in names.BUDGETS if name in given} or note["budget"]
+    if ("minutes" in budget) != ("minutes" in note["budget"]):
+        before = next(iter(note["budget"]))
+        raise ConfigError(
+            f"the run was given in {before}; to go on, give a larger --{before}, or train anew with --force"
+        )
     kept = {name: value for name, value in saved.items() if name not in names.BUDGETS}
     threads = {"threads": given["threads"]} if "threads" in given else {}
     return {**kept, **budget, **threads}
