@@ -37,7 +37,7 @@ LAW: dict[str, set[str]] = {
     "score": BASICS | {"text"},
     "language_model": BASICS | {"config", "bundle", "engine", "decode", "score", "text"},
     "pictures": BASICS,
-    "pipeline": BASICS | {"config", "text", "data", "models", "training", "bundle", "language_model"},
+    "pipeline": BASICS | {"config", "text", "data", "models", "training", "bundle", "language_model", "pictures"},
 }
 
 # module prefix: the libraries it may import; the longest prefix counts
@@ -49,7 +49,7 @@ LIBRARIES: dict[str, set[str]] = {
     "kernels.autograd": {"numpy", "torch"},
     "nn": {"torch"},
     "models": {"torch"},
-    "training": {"numpy", "torch", "safetensors", "matplotlib"},
+    "training": {"numpy", "torch", "safetensors"},
     "training.settings": set(),
     "pictures": {"numpy", "matplotlib"},
     "pipeline": {"numpy", "torch"},

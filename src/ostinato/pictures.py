@@ -1,4 +1,4 @@
-"""Pictures of what was measured: curves over the lag, and the inside of a layer under a text. SVG or PNG by name."""
+"""Pictures of what was measured: a run, curves over the lag, a layer under a text. SVG or PNG by name."""
 
 from __future__ import annotations
 
@@ -30,6 +30,34 @@ def check_picture(path: Path) -> None:
         import matplotlib  # noqa: F401
     except ImportError:
         raise OstinatoError('pictures need matplotlib, which is not here: pip install "ostinato[plot]"') from None
+
+
+def draw_run(metrics: Sequence[Mapping[str, Any]], loss: Path, gradients: Path) -> None:
+    """Draw the course of a run, the lines of its ``metrics.jsonl``: bits per character, norms of the gradient."""
+    steps = [line for line in metrics if "gradient_norm" in line]
+    held_out = [line for line in metrics if line.get("valid_bits_per_char") is not None]
+    with _figure(loss, (7, 4)) as figure:
+        axes = figure.subplots()
+        axes.plot(*_over_minutes(steps, "bits_per_char"), lw=0.8, label="training")
+        axes.plot(*_over_minutes(held_out, "valid_bits_per_char"), "o-", ms=3, label="held out")
+        axes.set(xlabel="minutes", ylabel="bits per character")
+        if held_out:  # the first evaluation is of random weights: far above everything that is of interest
+            best = min(line["valid_bits_per_char"] for line in held_out)
+            axes.set_ylim(0.95 * min([best, *(line["bits_per_char"] for line in steps)]), 1.7 * best)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    with _figure(gradients, (7, 4)) as figure:
+        axes = figure.subplots()
+        axes.semilogy(*_over_minutes(steps, "gradient_norm_max"), lw=0.6, alpha=0.5, label="before clipping, largest")
+        axes.semilogy(*_over_minutes(steps, "gradient_norm"), lw=0.9, label="before clipping, mean")
+        axes.semilogy(*_over_minutes(steps, "gradient_norm_clipped"), lw=0.9, label="after clipping, mean")
+        axes.set(xlabel="minutes", ylabel="global norm of the gradient")
+        axes.grid(alpha=0.3)
+        axes.legend()
+
+
+def _over_minutes(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
+    return [line["seconds"] / 60 for line in lines], [line[name] for line in lines]
 
 
 def draw_lags(panels: Mapping[str, Curves], lags: Sequence[int], path: Path) -> None:

@@ -3,13 +3,12 @@ from __future__ import annotations
 import json
 import math
 import resource
-import sys
 from pathlib import Path
 
 import pytest
 
 from ostinato.errors import OstinatoError
-from ostinato.training.metrics import BITS, MetricsFile, draw, peak_memory
+from ostinato.training.metrics import BITS, MetricsFile, peak_memory
 
 
 def fill(path: Path, steps: int = 6) -> Path:
@@ -67,39 +66,6 @@ def test_a_full_disk_is_stated(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     file.close()
-
-
-def test_pictures_are_drawn_without_touching_the_users_backend(tmp_path: Path) -> None:
-    matplotlib = pytest.importorskip("matplotlib")
-    path = tmp_path / "metrics.jsonl"
-    file = MetricsFile(path, -1)
-    norms = {"gradient_norm": 2.0, "gradient_norm_max": 3.0, "gradient_norm_clipped": 1.0}
-    file.write({"step": 0, "seconds": 0.0, "valid_bits_per_char": math.nan})
-    for step in range(1, 5):
-        file.write({"step": step, "seconds": step, "loss": 1.0, "bits_per_char": 2.0 / step, **norms})
-        file.write({"step": step, "seconds": step, "valid_bits_per_char": 3.0 / step})
-    file.close()
-    before = matplotlib.rcParams._get("backend")
-    loss, gradients = draw(path, tmp_path)
-    assert (loss.name, gradients.name) == ("loss.svg", "gradients.svg")
-    assert all(picture.read_text().lstrip().startswith("<?xml") for picture in (loss, gradients))
-    assert matplotlib.rcParams._get("backend") == before
-
-
-@pytest.mark.parametrize("lines", [0, 1])
-def test_a_run_that_hardly_began_is_drawn_too(tmp_path: Path, lines: int) -> None:
-    pytest.importorskip("matplotlib")
-    path = tmp_path / "metrics.jsonl"
-    file = MetricsFile(path, -1)
-    for _ in range(lines):
-        file.write({"step": 0, "seconds": 0.0, "valid_bits_per_char": 3.0})
-    file.close()
-    assert len(draw(path, tmp_path)) == 2
-
-
-def test_without_matplotlib_nothing_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert draw(fill(tmp_path / "metrics.jsonl"), tmp_path) == []
 
 
 def test_units() -> None:

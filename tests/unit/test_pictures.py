@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from ostinato.errors import ConfigError
-from ostinato.pictures import CEILING, FLOOR, draw_gates, draw_lags
+from ostinato.pictures import CEILING, FLOOR, draw_gates, draw_lags, draw_run
 
 DARK, BRIGHT = (68, 1, 84), (253, 231, 37)
 """The ends of the colour map of gates."""
@@ -64,3 +64,28 @@ def test_other_formats_are_refused(tmp_path, name):
     with pytest.raises(ConfigError, match=r"expected a name that ends in \.svg or \.png"):
         draw_lags({"": {"x": np.ones(2)}}, range(2), tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+NORMS = {"gradient_norm": 2.0, "gradient_norm_max": 3.0, "gradient_norm_clipped": 1.0}
+
+
+def run_of(steps):
+    lines = [{"seconds": 0.0, "valid_bits_per_char": None}]
+    for step in range(1, steps + 1):
+        lines.append({"seconds": step, "bits_per_char": 2.0 / step, **NORMS})
+        lines.append({"seconds": step, "valid_bits_per_char": 3.0 / step})
+    return lines
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_a_run_is_drawn_however_short_with_the_same_bytes_and_the_users_backend(tmp_path, steps):
+    matplotlib = pytest.importorskip("matplotlib")
+    before = matplotlib.rcParams._get("backend")
+    pictures = [tmp_path / name for name in ("loss.svg", "gradients.svg", "loss2.svg", "gradients2.svg")]
+    draw_run(run_of(steps), *pictures[:2])
+    draw_run(run_of(steps), *pictures[2:])
+    first, second = ([path.read_bytes() for path in pair] for pair in (pictures[:2], pictures[2:]))
+    assert first == second
+    assert b"held out" in first[0]
+    assert b"after clipping" in first[1]
+    assert matplotlib.rcParams._get("backend") == before

@@ -7,13 +7,14 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ostinato import bundle
+from ostinato import bundle, pictures
 from ostinato.config import ModelConfig
 from ostinato.data.lanes import Lanes
 from ostinato.errors import ConfigError, TrainingError
@@ -29,7 +30,7 @@ from ostinato.text.sources import find
 from ostinato.text.tokenizer import to_json
 from ostinato.training.evaluate import HeldOut
 from ostinato.training.loop import Progress, Report, Surroundings, Trainer
-from ostinato.training.metrics import BITS, draw
+from ostinato.training.metrics import BITS, read_lines
 from ostinato.training.plan import Plan, TextSize, plan
 from ostinato.training.schedule import Budget
 
@@ -285,10 +286,15 @@ class _Run:
                 held_out = self._affordable(self._held_out(part), model, deadline)
                 nats = held_out.nats(model)
                 scores[part] = self._scores(part, nats, len(held_out.ids))
-        draw(self.folder / "training" / "metrics.jsonl", self.folder / "training")
+        self._draw()
         summary = self._summary(progress, scores)
         self._save(dict(best.tensors), summary)
         self.listener.finished({**summary, "folder": str(self.folder)})
+
+    def _draw(self) -> None:
+        if find_spec("matplotlib") is not None:
+            training = self.folder / "training"
+            pictures.draw_run(read_lines(training / "metrics.jsonl"), training / "loss.svg", training / "gradients.svg")
 
     def _affordable(self, held_out: HeldOut, model: TokenModel, deadline: float | None) -> HeldOut:
         """All of it, or as much as can be scored before the deadline is a tenth of the budget behind."""

@@ -8,7 +8,6 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,55 +55,7 @@ class MetricsFile:
             raise OstinatoError(f"{self._path}: cannot write: {reason}; make room, then go on with --resume") from None
 
 
-def draw(metrics: Path, folder: Path) -> list[Path]:
-    """Draw ``loss.svg`` and ``gradients.svg`` from a metrics file; nothing when matplotlib is not there."""
-    if find_spec("matplotlib") is None:
-        return []
-    lines = _lines(metrics)
-    return [_draw_loss(lines, folder / "loss.svg"), _draw_gradients(lines, folder / "gradients.svg")]
-
-
-def _draw_loss(lines: list[dict[str, Any]], path: Path) -> Path:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    steps = [line for line in lines if "loss" in line]
-    valid = [line for line in lines if line.get("valid_bits_per_char") is not None]
-    axes.plot([s["seconds"] / 60 for s in steps], [s["bits_per_char"] for s in steps], lw=0.8, label="training")
-    axes.plot(
-        [v["seconds"] / 60 for v in valid], [v["valid_bits_per_char"] for v in valid], "o-", ms=3, label="held out"
-    )
-    axes.set(xlabel="minutes", ylabel="bits per character")
-    if valid:  # the first evaluation is of random weights: far above everything that is of interest
-        best = min(v["valid_bits_per_char"] for v in valid)
-        axes.set_ylim(0.95 * min([best, *(s["bits_per_char"] for s in steps)]), 1.7 * best)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path)
-    return path
-
-
-def _draw_gradients(lines: list[dict[str, Any]], path: Path) -> Path:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    steps = [line for line in lines if "gradient_norm" in line]
-    minutes = [step["seconds"] / 60 for step in steps]
-    axes.semilogy(
-        minutes, [step["gradient_norm_max"] for step in steps], lw=0.6, alpha=0.5, label="before clipping, largest"
-    )
-    axes.semilogy(minutes, [step["gradient_norm"] for step in steps], lw=0.9, label="before clipping, mean")
-    axes.semilogy(minutes, [step["gradient_norm_clipped"] for step in steps], lw=0.9, label="after clipping, mean")
-    axes.set(xlabel="minutes", ylabel="global norm of the gradient")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path)
-    return path
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """The lines that are whole: the last one of a killed run may be half written."""
     lines: list[dict[str, Any]] = []
     if path.exists():
@@ -120,6 +71,6 @@ def _length(path: Path, upto_step: int) -> int:
     """Bytes of the lines that belong to the first ``upto_step`` steps; 0 when it is negative."""
     if upto_step < 0 or not path.exists():
         return 0
-    whole = _lines(path)
+    whole = read_lines(path)
     kept = sum(1 for line in whole if line["step"] <= upto_step)
     return sum(len(text) + 1 for text in path.read_bytes().split(b"\n")[:kept])
