@@ -34,7 +34,7 @@ class Progress:
     step: int = 0
     place: Place = field(default_factory=Place)
     elapsed: float = 0.0
-    """Seconds of training, evaluations included, over all sessions of the run."""
+    """Seconds of training, evaluations included, over all starts of the run."""
     cpu: float = 0.0
     """CPU-seconds of the same, all threads."""
     tokens: int = 0
