@@ -23,7 +23,7 @@ class Level:
 
 
 def choose_level(settings: TextSettings, text: TextStatistics) -> Level:
-    """The level that scored best, per character, at this kind and size of text; docs/plan.md has the measurements."""
+    """The level asked for, or the one for this kind and size of text; docs/plan.md says what that rests on."""
     level, reason = settings.level, "as asked for"
     if level == "auto":
         level, reason = _level(text)

@@ -1,6 +1,6 @@
 """From a budget to sizes: everything about a run that the user did not set, with the reason for each.
 
-The rules were fitted to measurements; docs/plan.md has the table and the command.
+docs/plan.md says which of the rules rest on a measurement and which on custom.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _batches(text: TextSize, choices: _Choices) -> tuple[int, int]:
     reason = "few lanes, the text is short" if short else "wide enough for fast products, narrow for many updates"
     batch = choices.choose("batch", 8 if short else 32, reason)
     longest = max(4, text.tokens // (2 * batch))
-    reason = "words reach far" if text.words else "about a line; longer cost updates and gained nothing"
+    reason = "the usual for words" if text.words else "the usual for characters, about a line"
     return batch, choices.choose("bptt", min(35 if text.words else 64, longest), reason)
 
 
@@ -107,15 +107,15 @@ def _architecture(text: TextSize, choices: _Choices) -> dict[str, Any]:
     widths = options.pop("hidden", ())
     embed = options.pop("embed", None)
     options["vocab"] = text.vocab
-    options["cell"] = choices.choose("cell", "lstm", "the best for the time among the six, see docs/cells.md")
+    options["cell"] = choices.choose("cell", "lstm", "the usual choice; docs/cells.md compares the six")
     possible = not given.get("skip_output") and len(set(widths)) <= 1 and embed in (None, *widths)
     tied = text.words and possible and not given.get("bidirectional")
-    reason = "a large vocabulary: sharing saves weights and scores better" if tied else "a small vocabulary"
+    reason = "a large vocabulary: sharing saves weights" if tied else "a small vocabulary"
     options["tied"] = choices.choose("tied", tied, reason)
     if len(widths) > 1:
         choices.values["layers"] = len(widths)
     else:
-        reason = "words gain from depth" if text.words else "one wide layer beats two narrow ones at equal time"
+        reason = "the usual for words" if text.words else "one wide layer keeps the products large"
         choices.choose("layers", 2 if text.words else 1, reason)
     return options
 
