@@ -2,7 +2,8 @@
 
     OSTINATO_DATA=... python benchmarks/cells.py [--minutes 5] [--parameters 800000]
 
-Needs the machine to itself. The text is that of ptb.char.*.txt, its blanks taken out and `_` made a blank.
+Each run has one thread and a core to itself; needs the machine to itself. The text is that of ptb.char.*.txt, its
+blanks taken out and `_` made a blank.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import gzip
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from machine import RESULTS, data_folder, write
+from side_by_side import side_by_side
 
 import ostinato
 from ostinato.config import CELLS, ModelConfig
@@ -31,20 +34,24 @@ def main() -> None:
     options = arguments.parse_args()
     result = RESULTS / "cells.json"
     rows = json.loads(result.read_text("utf-8"))["results"] if result.exists() else []
+    for row in side_by_side(train, [(cell, options.minutes, options.parameters) for cell in options.cells]):
+        rows = [*(old for old in rows if old["cell"] != row["cell"]), row]
+        write("cells", rows)
+        print(json.dumps(row), flush=True)
+
+
+def train(cell: str, minutes: float, parameters: int) -> dict[str, Any]:
+    """One run, and its row of the table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         texts = {part: _characters(part, folder) for part in ("train", "valid", "test")}
-        for cell in options.cells:
-            model = ostinato.train(
-                texts["train"], out=folder / "model", force=True, minutes=options.minutes, level="char",
-                valid=str(texts["valid"]), test=str(texts["test"]), cell=cell, layers=1, embed=EMBED,
-                hidden=width(cell, options.parameters), dropout=0.0, lr=0.001 if cell == "rnn" else 0.004,
-            )  # fmt: skip
-            kept = ("architecture", "parameters", "epochs", "seconds", "cpu_seconds", "threads", "valid", "test")
-            rows = [row for row in rows if row["cell"] != cell]
-            rows.append({"cell": cell, **{key: model.training[key] for key in kept}})
-            write("cells", rows)
-            print(json.dumps(rows[-1]), flush=True)
+        training = ostinato.train(
+            texts["train"], out=folder / "model", minutes=minutes, level="char", threads=1,
+            valid=str(texts["valid"]), test=str(texts["test"]), cell=cell, layers=1, embed=EMBED,
+            hidden=width(cell, parameters), dropout=0.0, lr=0.001 if cell == "rnn" else 0.004,
+        ).training  # fmt: skip
+    kept = ("architecture", "parameters", "epochs", "seconds", "cpu_seconds", "threads", "valid", "test")
+    return {"cell": cell, **{key: training[key] for key in kept}}
 
 
 def width(cell: str, target: int) -> int:

@@ -2,8 +2,8 @@
 
     OSTINATO_DATA=... python benchmarks/plan.py [--minutes 1 3] [--texts python ptb tiny-shakespeare]
 
-Runs go one after another, plan and alternatives in turn; a run whose result is there already is not repeated. Needs the
-machine to itself: 21 runs a minute of budget.
+Each run has one thread and a core to itself, as many at once as there are cores; one whose result is there already is
+not repeated. Needs the machine to itself: 21 runs for each minute of budget.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import RESULTS, data_folder, write
+from side_by_side import side_by_side
 
 import ostinato
 from ostinato.cli.demo import write_text
@@ -47,19 +48,28 @@ def main() -> None:
     options = arguments.parse_args()
     rows = json.loads(RESULT.read_text("utf-8"))["results"] if RESULT.exists() else []
     done = {(row["text"], row["minutes"], row["name"]) for row in rows}
-    with tempfile.TemporaryDirectory() as folder:
-        for minutes in options.minutes:
-            for text in options.texts:
-                paths, extra = _text(text, Path(folder))
-                for name, settings in (WORDS if text == "ptb" else CHARACTERS).items():
-                    if (text, minutes, name) in done:
-                        continue
-                    out = Path(folder) / "model"
-                    model = ostinato.train(*paths, out=out, force=True, minutes=minutes, **extra, **settings)
-                    rows.append(_row(text, minutes, name, model.training))
-                    write("plan", rows)
-                    print(json.dumps(rows[-1]), flush=True)
+    runs = [(text, minutes, name) for minutes in options.minutes for text in options.texts for name in models(text)]
+    for row in side_by_side(train, [run for run in runs if run not in done]):
+        rows.append(row)
+        write("plan", rows)
+        print(json.dumps(row), flush=True)
     print(table(rows))
+
+
+def models(text: str) -> dict[str, dict[str, Any]]:
+    """The plan and its alternatives by name, each as the settings of a run."""
+    return WORDS if text == "ptb" else CHARACTERS
+
+
+def train(text: str, minutes: float, name: str) -> dict[str, Any]:
+    """One run, and its row of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths, settings = _text(text, Path(folder))
+        settings |= {"minutes": minutes, "threads": 1, **models(text)[name]}
+        training = ostinato.train(*paths, out=Path(folder) / "model", **settings).training
+    kept = ("architecture", "parameters", "level", "epochs", "seconds", "cpu_seconds", "threads")
+    about = {"text": text, "minutes": minutes, "name": name, "bits_per_char": training["valid"]["bits_per_char"]}
+    return {**about, **{key: training[key] for key in kept}}
 
 
 def _text(name: str, folder: Path) -> tuple[list[Path], dict[str, Any]]:
@@ -71,12 +81,6 @@ def _text(name: str, folder: Path) -> tuple[list[Path], dict[str, Any]]:
         ptb = data_folder() / "ptb"
         return [ptb / "ptb.train.txt.gz"], {"valid": str(ptb / "ptb.valid.txt")}
     return [data_folder() / "tinyshakespeare" / "input.txt"], {}
-
-
-def _row(text: str, minutes: float, name: str, training: dict[str, Any]) -> dict[str, Any]:
-    kept = ("architecture", "parameters", "level", "epochs", "seconds", "cpu_seconds", "threads")
-    about = {"text": text, "minutes": minutes, "name": name, "bits_per_char": training["valid"]["bits_per_char"]}
-    return {**about, **{key: training[key] for key in kept}}
 
 
 def table(rows: list[dict[str, Any]]) -> str:

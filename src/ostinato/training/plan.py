@@ -18,7 +18,7 @@ from ostinato.training.settings import TrainingConfig
 
 WIDTHS = (64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
 LARGE_VOCABULARY = 2000  # from here on the output layer is most of the work, and tying pays
-TOKENS_PER_WEIGHT = {"characters": 12.0, "words": 3.0}
+TOKENS_PER_WEIGHT = {"characters": 8.0, "words": 2.5}
 WEIGHTS_PER_TOKEN = {"characters": 1.5, "words": 5.0}  # more of them learn the text by heart
 
 SpeedOf = Callable[[ModelConfig, int, int, int | None], Speed]
@@ -167,7 +167,7 @@ def _model(
 
 def _regularisers(choices: _Choices, epochs: float) -> Regularisers:
     """Dropout grows with the number of times the text is read: what is new needs none."""
-    strength = round(min(0.5, max(0.0, 0.09 * math.log2(max(1.0, epochs)))), 2)
+    strength = round(min(0.5, max(0.0, 0.1 * math.log2(max(1.0, epochs)))), 2)
     strength = choices.choose("dropout", strength, f"the text is read {epochs:.1f} times")
     choices.choose("dropout_input", round(strength / 3, 3), "a third of dropout")
     choices.choose("dropout_hidden", strength, "as dropout")
