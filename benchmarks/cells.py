@@ -48,7 +48,7 @@ def train(cell: str, minutes: float, parameters: int) -> dict[str, Any]:
         training = ostinato.train(
             texts["train"], out=folder / "model", minutes=minutes, level="char", threads=1,
             valid=str(texts["valid"]), test=str(texts["test"]), cell=cell, layers=1, embed=EMBED,
-            hidden=width(cell, parameters), dropout=0.0, lr=0.001 if cell == "rnn" else 0.004,
+            hidden=width(cell, parameters), dropout=0.0,
         ).training  # fmt: skip
     kept = ("architecture", "parameters", "epochs", "seconds", "cpu_seconds", "threads", "valid", "test")
     return {"cell": cell, **{key: training[key] for key in kept}}

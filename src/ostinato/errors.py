@@ -19,3 +19,7 @@ class BundleError(OstinatoError):
 
 class TrainingError(OstinatoError):
     """Training cannot go on: it diverged, or there is nothing that fits to resume."""
+
+
+class NativeError(OstinatoError, ValueError):
+    """The native core is not there, or was given an array that it does not take."""

@@ -40,7 +40,7 @@ def demo(
     with TrainConsole(json=False) as console:
         model = train(text, out=out / "model", minutes=minutes, force=force, listener=console)
     say("\nHeld-out text, bits per character (fewer is better):")
-    for name, bits in [*_baselines(text), ("this model", model.training["valid"]["bits_per_char"])]:
+    for name, bits in [*_baselines(text, minutes), ("this model", model.training["valid"]["bits_per_char"])]:
         say(f"  {name:32} {bits:6.3f}")
     say(f"\nIt writes (ostinato sample {out / 'model'} --prompt 'The ' --temperature 0.7 --seed 1):\n")
     say("The " + model.generate("The ", tokens=400, temperature=0.7, seed=1), markup=False)
@@ -88,7 +88,7 @@ def _docstrings() -> tuple[str, str]:
     return "docstrings of Python's standard library", "\n\n".join(texts)
 
 
-def _baselines(text: Path) -> list[tuple[str, float]]:
+def _baselines(text: Path, minutes: float) -> list[tuple[str, float]]:
     """A unigram and an interpolated 5-gram of the same tokens, fitted and scored on the same parts of the text."""
     import math
 
@@ -98,7 +98,7 @@ def _baselines(text: Path) -> list[tuple[str, float]]:
     from ostinato.pipeline.settings import TextSettings
     from ostinato.score.ngram import NgramModel, UnigramModel
 
-    prepared = prepare([text], TextSettings())
+    prepared = prepare([text], TextSettings(), minutes)
     parts, vocab = prepared.store.parts, prepared.tokenizer.vocab_size
     train, valid = parts["train"].astype(np.int64), parts["valid"].astype(np.int64)
     per_char = 1.0 / math.log(2.0) / prepared.facts("valid")["chars"]

@@ -10,6 +10,8 @@ from ostinato.text.tokenizer import TokenizerOptions
 
 CLOSED_VOCABULARY = 60_000  # words, of an already tokenized text, that one output layer can still hold
 MANY_CHARACTERS = 1_000
+CHARS_PER_MINUTE = 500_000  # from here on a model of pieces, which gets through the text sooner, is ahead
+LONG_TEXT = 2_000_000  # characters that support pieces whatever the time
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,14 @@ class Level:
     """Whether the size of the vocabulary is a wish of ours: a small text may give fewer tokens."""
 
 
-def choose_level(settings: TextSettings, text: TextStatistics) -> Level:
-    """The level asked for, or the one for this kind and size of text; docs/plan.md says what that rests on."""
+def choose_level(settings: TextSettings, text: TextStatistics, minutes: float | None = None) -> Level:
+    """The level asked for, or the one for this kind and size of text and the time to learn it in, where that is known.
+
+    docs/plan.md says what that rests on.
+    """
     level, reason = settings.level, "as asked for"
     if level == "auto":
-        level, reason = _level(text)
+        level, reason = _level(text, minutes)
     vocab = settings.vocab
     if vocab is None and level in ("bpe", "unigram"):
         vocab = _pieces(text)
@@ -37,14 +42,17 @@ def choose_level(settings: TextSettings, text: TextStatistics) -> Level:
     return Level(options, reason, at_most=settings.vocab is None)
 
 
-def _level(text: TextStatistics) -> tuple[str, str]:
+def _level(text: TextStatistics, minutes: float | None) -> tuple[str, str]:
     if text.tokenized and text.distinct_words <= CLOSED_VOCABULARY and text.seen_once < 0.1:
         return "word", f"the text is tokenized already, with a closed vocabulary of {text.distinct_words:,} words"
-    if text.cjk > 0.2 or text.chars < 2_000_000 or text.distinct_chars > MANY_CHARACTERS:
+    long = LONG_TEXT if minutes is None else min(LONG_TEXT, CHARS_PER_MINUTE * minutes)
+    if text.cjk > 0.2 or text.distinct_chars > MANY_CHARACTERS:
         return "char", f"{text.chars:,} characters, {text.distinct_chars:,} of them distinct"
-    return "bpe", f"{text.chars:,} characters: enough to learn pieces of words from"
+    if text.chars < long:
+        return "char", f"{text.chars:,} characters; pieces of words pay from {long:,.0f} on, in this time"
+    return "bpe", f"{text.chars:,} characters, much for the time: a piece of a word at once gets further"
 
 
 def _pieces(text: TextStatistics) -> int:
     """More text supports more pieces; 512 to 8192."""
-    return max(512, min(8192, 1 << (text.chars // 1000).bit_length()))
+    return max(512, min(8192, 1 << (text.chars // 2000).bit_length()))

@@ -39,10 +39,13 @@ class Prepared:
         return facts
 
 
-def prepare(texts: Sequence[str | Path], settings: TextSettings) -> Prepared:
-    """Read, tokenize and store ``texts``. Raises TextError or ConfigError when they cannot be used."""
+def prepare(texts: Sequence[str | Path], settings: TextSettings, minutes: float | None = None) -> Prepared:
+    """Read, tokenize and store ``texts``, to be learned in so many minutes where that is known.
+
+    Raises TextError or ConfigError when they cannot be used.
+    """
     corpus = Corpus(texts)
-    level = choose_level(settings, measure(corpus))
+    level = choose_level(settings, measure(corpus), minutes)
     parts = _parts(corpus, settings)
     fingerprint = _fingerprint(parts, level.options)
     folder = cache_folder() / "ids" / fingerprint

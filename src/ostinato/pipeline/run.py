@@ -76,7 +76,8 @@ def train(
         note |= {"budget": _budgets(given)}
     shape = names.ShapeSettings(**names.part(names.ShapeSettings, given))
     device = _device(shape.device)
-    prepared = prepare(note["texts"], names.TextSettings(**names.part(names.TextSettings, given)))
+    text_settings = names.TextSettings(**names.part(names.TextSettings, given))
+    prepared = prepare(note["texts"], text_settings, given.get("minutes"))
     if resume:
         require_same_text(prepared.fingerprint, note["fingerprint"])
     took = time.perf_counter() - started

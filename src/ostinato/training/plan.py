@@ -18,8 +18,18 @@ from ostinato.training.settings import TrainingConfig
 
 WIDTHS = (64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
 LARGE_VOCABULARY = 2000  # from here on the output layer is most of the work, and tying pays
-TOKENS_PER_WEIGHT = {"characters": 8.0, "words": 2.5}
+TOKENS_PER_WEIGHT = {"characters": 3.0, "words": 1.2}
 WEIGHTS_PER_TOKEN = {"characters": 1.5, "words": 5.0}  # more of them learn the text by heart
+
+RATES = {
+    "lstm": 0.01,
+    "peephole_diagonal": 0.01,
+    "peephole": 0.005,
+    "gru": 0.005,
+    "gru_reset_after": 0.005,
+    "rnn": 0.004,
+}
+"""Of adamw, to width 256."""
 
 SpeedOf = Callable[[ModelConfig, int, int, int | None], Speed]
 """Measures training a model at batch, bptt, threads."""
@@ -180,8 +190,8 @@ def _regularisers(choices: _Choices, epochs: float) -> Regularisers:
 def _training(choices: _Choices, model: ModelConfig) -> TrainingConfig:
     optimiser = choices.given.get("optimiser", "adamw")
     width = max(model.hidden)
-    rates = {"adamw": 0.01 * min(1.0, (256 / width) ** 0.6), "sgd": 1.0, "rmsprop": 0.001}
-    choices.choose("lr", float(f"{rates[optimiser]:.2g}"), f"for {optimiser} at width {width}")
+    rates = {"adamw": RATES[model.cell] * min(1.0, (256 / width) ** 0.6), "sgd": 1.0, "rmsprop": 0.001}
+    choices.choose("lr", float(f"{rates[optimiser]:.2g}"), f"for {optimiser}, {model.cell}, width {width}")
     brief = choices.given.get("minutes", 5.0) < 2
     choices.choose("evaluations", 10 if brief else 20, "each takes time from training" if brief else "every 5%")
     names = ("batch", "bptt", "lr", "evaluations")

@@ -7,6 +7,6 @@ not offered.
 
 from ostinato.kernels.autograd.output import linear_cross_entropy, linear_nats
 from ostinato.kernels.autograd.products import linear
-from ostinato.kernels.autograd.sequence import recurrent
+from ostinato.kernels.autograd.sequence import recurrent, recurrent_together
 
-__all__ = ["linear", "linear_cross_entropy", "linear_nats", "recurrent"]
+__all__ = ["linear", "linear_cross_entropy", "linear_nats", "recurrent", "recurrent_together"]

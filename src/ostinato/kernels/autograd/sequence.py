@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from ostinato.errors import ConfigError
+from ostinato.kernels.autograd import compiled
 from ostinato.kernels.autograd.loops import LOOPS, RNN_LOOPS, Loop, Parts, rows
 from ostinato.kernels.autograd.products import outer, product, uses_onednn
+from ostinato.kernels.reference import find
 
 
 class _Recurrence(torch.autograd.Function):
@@ -79,20 +80,25 @@ def _run_fused(
     return outputs, tuple(part[0, back] for part in final)
 
 
-def _masks(
-    x: Tensor, state: Parts, lengths: Tensor | None, keep: Parts | None
-) -> tuple[Tensor, Parts | None, Tensor | None]:
-    """``x`` with zeros past each row's end, ``keep (T, B, H)`` with ones there, and where rows live ``(T, B, 1)``."""
-    T, B, _ = x.shape
-    shape = (T, B, state[0].shape[1])
-    if keep is not None:
-        keep = tuple(torch.as_tensor(k, dtype=x.dtype, device=x.device).expand(shape) for k in keep)
+def _expanded(keep: Parts | None, x: Tensor, width: int) -> Parts | None:
+    """Each part of ``keep`` as ``(T, B, H)``."""
+    if keep is None:
+        return None
+    return tuple(torch.as_tensor(k, dtype=x.dtype, device=x.device).expand(*x.shape[:2], width) for k in keep)
+
+
+def _live(x: Tensor, lengths: Tensor | None) -> Tensor | None:
+    """Where rows have not ended, ``(T, B, 1)``."""
     if lengths is None:
-        return x, keep, None
-    live = (torch.arange(T, device=x.device)[:, None] < lengths.to(x.device))[:, :, None]
-    # A row past its end is a row that keeps everything.
-    keep = tuple(torch.where(live, k, 1.0) for k in keep or (x.new_zeros(shape),) * len(state))
-    return torch.where(live, x, 0.0), keep, live
+        return None
+    return (torch.arange(len(x), device=x.device)[:, None] < lengths.to(x.device))[:, :, None]
+
+
+def _run_loop(loop: Loop, x: Tensor, weights: Mapping[str, Tensor], state: Parts, keep: Parts | None) -> list[Tensor]:
+    names = tuple(weights)
+    return list(
+        _Recurrence.apply(loop, names, keep, x, *(weights[name] for name in names), *state)  # type: ignore[no-untyped-call]
+    )
 
 
 def recurrent(
@@ -110,18 +116,47 @@ def recurrent(
     Arguments as ``ostinato.kernels.reference.forward``: ``lengths (B,)`` at least 1 each, ``keep`` one tensor per state
     part that expands to ``(T, B, H)``. Raises ConfigError on an unknown cell.
     """
+    find(cell, activation)
+    if compiled.possible(x):
+        return recurrent_together(cell, [(x, weights, state)], activation=activation, lengths=lengths, keeps=[keep])[0]
     function = _fused(cell, activation, x)
     if function is not None and keep is None:
         with warnings.catch_warnings():
             # cuDNN wants the weights in one piece; ours are values that may have just been computed (weight drop).
             warnings.filterwarnings("ignore", "RNN module weights")
             return _run_fused(function, x, weights, state, lengths)
-    table, name = (RNN_LOOPS, activation) if cell == "rnn" else (LOOPS, cell)
-    if name not in table:
-        raise ConfigError(f"no cell {cell!r} with activation {activation!r}; expected one of rnn, {', '.join(LOOPS)}")
-    x, keep, live = _masks(x, state, lengths, keep)
-    names = tuple(weights)
-    outputs, *final = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        table[name], names, keep, x, *(weights[name] for name in names), *state
-    )
+    live, keep = _live(x, lengths), _expanded(keep, x, state[0].shape[1])
+    if live is not None:
+        # A row past its end is a row that keeps everything.
+        shape = (*x.shape[:2], state[0].shape[1])
+        keep = tuple(torch.where(live, k, 1.0) for k in keep or (x.new_zeros(shape),) * len(state))
+        x = torch.where(live, x, 0.0)
+    loop = RNN_LOOPS[activation] if cell == "rnn" else LOOPS[cell]
+    outputs, *final = _run_loop(loop, x, weights, state, keep)
     return outputs if live is None else outputs * live, tuple(final)
+
+
+def recurrent_together(
+    cell: str,
+    layers: Sequence[tuple[Tensor, Mapping[str, Tensor], Parts]],
+    *,
+    activation: str = "tanh",
+    lengths: Tensor | None = None,
+    keeps: Sequence[Parts | None],
+) -> list[tuple[Tensor, Parts]]:
+    """``recurrent`` for layers ``(x, weights, state)`` that do not depend on each other: in the core all at once."""
+    if not all(compiled.possible(x) for x, _, _ in layers):
+        return [
+            recurrent(cell, *layer, activation=activation, lengths=lengths, keep=keep)
+            for layer, keep in zip(layers, keeps, strict=True)
+        ]
+    live = _live(layers[0][0], lengths)
+    tasks = [
+        compiled.Task(
+            x if live is None else torch.where(live, x, 0.0), weights, state, lengths,
+            _expanded(keep, x, state[0].shape[1]),
+        )
+        for (x, weights, state), keep in zip(layers, keeps, strict=True)
+    ]  # fmt: skip
+    results = compiled.run(cell, activation, tasks)
+    return results if live is None else [(outputs * live, final) for outputs, final in results]

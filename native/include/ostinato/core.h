@@ -1,0 +1,172 @@
+/* The C interface of Ostinato's native core.
+ *
+ * Whole sequences cross it, never single elements. Every array is float32, dense, row-major, and belongs to the caller;
+ * nothing is kept after a call returns unless a handle says so. Arrays of one call must not overlap. Shapes are in the
+ * letters of docs/shapes.md: T time, B batch, I input width, H hidden, G gates, V vocabulary, R readout, N = T*B.
+ *
+ * The caller has checked sizes and pointers: nothing here checks them again. `threads` is how many threads a call may
+ * use; the result does not depend on it.
+ */
+#ifndef OSTINATO_CORE_H
+#define OSTINATO_CORE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define OST_API __attribute__((visibility("default")))
+#define OST_VERSION 1 /* of this interface; a library with another one is not used */
+
+OST_API int32_t ost_version(void);
+
+/* The instruction sets that this build holds and this machine can run, the best last, separated by blanks. */
+OST_API const char *ost_isas(void);
+
+/* The one in use. */
+OST_API const char *ost_isa(void);
+
+/* Use the named one from now on: 0, or -1 when this machine or this build has none of that name. */
+OST_API int32_t ost_use_isa(const char *name);
+
+/* ---- A recurrent layer over a sequence ------------------------------------------------------------------------- */
+
+enum ost_cell {
+    OST_RNN_TANH,
+    OST_RNN_RELU,
+    OST_RNN_LEAKY_RELU,
+    OST_RNN_ELU,
+    OST_GRU,
+    OST_GRU_RESET_AFTER,
+    OST_LSTM,
+    OST_PEEPHOLE,
+    OST_PEEPHOLE_DIAGONAL
+};
+
+/* One layer in one direction. The equations are those of kernels/reference.py, under the same names. Unused: null. */
+typedef struct ost_layer {
+    int32_t cell; /* enum ost_cell */
+    int32_t T, B, H;
+    const float *weight_hh; /* (G*H, H) */
+    const float *bias_hn;   /* (H), gru_reset_after */
+    const float *weight_ci; /* (H, H), or (H) for peephole_diagonal; also the next two */
+    const float *weight_cf;
+    const float *weight_co;
+    const int32_t *lengths; /* (B), 1 to T: past its length a row's state stays; null: all T */
+    const float *keep_h;    /* (T, B, H), the share of the state before that stays (zoneout); null: none */
+    const float *keep_c;
+    float *gates; /* (T, B, G*H). Forward: in W x + b, out the gates. Backward reads them. */
+    float *h;     /* (T+1, B, H), h[0] the initial state. Forward fills h[1..T]; backward reads all. */
+    float *c;     /* the same of the cell, where there is one */
+    float *extra; /* (T, B, H), written by forward, read by backward: gru: r * h; gru_reset_after: U_n h + b_hn */
+
+    /* Backward only. */
+    const float *d_outputs; /* (T, B, H), of h[1..T]; past a row's length it is not read */
+    float *d_h;             /* (B, H). In: gradient of the last state; out: of the initial one */
+    float *d_c;
+    float *d_gates; /* (T, B, G*H), out: gradient of W x + b; 0 past a row's length */
+    float *d_extra; /* (T, B, H), out, gru_reset_after: gradient of U_n h + b_hn */
+} ost_layer;
+
+/* Several layers at once that do not depend on each other, such as the two directions of a bidirectional one.
+ * 0, or -1 when memory for packed weights is short (then nothing was written). */
+OST_API int32_t ost_recurrent_forward(const ost_layer *layers, int32_t count, int32_t threads);
+OST_API int32_t ost_recurrent_backward(const ost_layer *layers, int32_t count, int32_t threads);
+
+/* ---- Products ---------------------------------------------------------------------------------------------------- */
+
+/* c = a b + bias, or c + a b + bias with `add`. Elements: a (M, K) at a[m * a_row + k * a_k], b (K, N) at
+ * b[k * b_k + n * b_column], c (M, N) at c[m * c_row + n]; bias (N) or null. One of b's two steps is 1. */
+typedef struct ost_product {
+    int32_t M, N, K;
+    const float *a;
+    int64_t a_row, a_k;
+    const float *b;
+    int64_t b_k, b_column;
+    float *c;
+    int64_t c_row;
+    const float *bias;
+    int32_t add;
+} ost_product;
+
+/* 0, or -1 when memory for packed blocks is short. */
+OST_API int32_t ost_multiply(const ost_product *product, int32_t threads);
+
+/* ---- A trained model that reads and writes ----------------------------------------------------------------------- */
+
+typedef struct ost_model_layer {
+    int32_t cell;           /* enum ost_cell */
+    int32_t I, H;           /* widths of input and state */
+    const float *weight_ih; /* (G*H, I) */
+    const float *bias;      /* (G*H) */
+    const float *weight_hh, *bias_hn, *weight_ci, *weight_cf, *weight_co; /* as in ost_layer */
+    const float *norm_weight, *norm_bias; /* (H), layer norm of the output, or null */
+} ost_model_layer;
+
+/* The input of the first layer is a row of the embedding, that of each other one the output of the one below. The
+ * readout (R) is the output of the last layer, or with skip_output those of all side by side. */
+typedef struct ost_model {
+    int32_t V, E, R, layers;
+    const ost_model_layer *layer;
+    const float *embedding;     /* (V, E) */
+    const float *output_weight; /* (V, R) */
+    const float *output_bias;   /* (V) */
+    float keep;                 /* the share of the state before that stays, in every part: the mean of zoneout */
+    int32_t residual;           /* a layer whose input is as wide as its output adds it */
+    int32_t skip_output;
+    int32_t int8; /* weights in eight bits, a scale for each row; sums of products are exact */
+} ost_model;
+
+/* Holds packed copies of all matrices. The embedding, the biases and the norms are not copied: they must stay. */
+typedef struct ost_engine ost_engine;
+
+/* Null when memory is short. It uses the instruction set that was in use when it was made. */
+OST_API ost_engine *ost_engine_new(const ost_model *model, int32_t threads);
+OST_API void ost_engine_free(ost_engine *engine);
+
+/* Floats of the state of one stream, S: for every layer h (H), and c (H) where the cell has one; then the readout (R). */
+OST_API int32_t ost_engine_state_width(const ost_engine *engine);
+
+/* Bytes of packed weights. */
+OST_API int64_t ost_engine_bytes(const ost_engine *engine);
+
+/* B streams read a token each. A stream's numbers do not depend on the others. */
+typedef struct ost_reading {
+    int32_t B;
+    const int64_t *ids; /* (B), from 0 to V - 1 */
+    float *states;      /* (B, S), before and, when the call returns, after */
+    float *logits;      /* (B, V), out: the scores of the next token; or null */
+} ost_reading;
+
+/* 0, or -1 when memory is short (then nothing was changed). */
+OST_API int32_t ost_engine_read(ost_engine *engine, const ost_reading *reading, int32_t threads);
+
+/* B streams write `steps` tokens each: from the readout the scores, from these a token, which is read. The distribution
+ * is that of decode/sampling.py; temperature 0 takes the likeliest token. */
+typedef struct ost_writing {
+    int32_t B, steps;
+    float *states;          /* (B, S), as above */
+    const double *uniforms; /* (steps, B) in [0, 1) */
+    double temperature, top_p, min_p;
+    int32_t top_k;         /* 0: all */
+    int32_t banned;        /* how many tokens are never written */
+    const int32_t *bans;   /* (banned) */
+    int64_t *ids;          /* (steps, B), out */
+    float *logprobs;       /* (steps, B), out: nats, of the model's own distribution */
+    float *history;        /* (steps, B, S), out: the state after each token; or null */
+} ost_writing;
+
+OST_API int32_t ost_engine_write(ost_engine *engine, const ost_writing *writing, int32_t threads);
+
+/* ---- Elementwise functions, for tests of their error ------------------------------------------------------------- */
+
+enum ost_function { OST_EXP, OST_TANH, OST_SIGMOID };
+
+/* y[i] = f(x[i]), i < n; x and y may be the same. */
+OST_API void ost_apply(int32_t function, int64_t n, const float *x, float *y);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,141 @@
+// The C interface: picks the kernels for this machine and passes calls on to them.
+
+#include "../include/ostinato/core.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace ost {
+
+namespace generic { extern const Kernels kernels; }
+#if defined(__x86_64__)
+namespace avx2 { extern const Kernels kernels; }
+namespace avx512 { extern const Kernels kernels; }
+namespace avx512vnni { extern const Kernels kernels; }
+#elif defined(__aarch64__)
+namespace neon { extern const Kernels kernels; }
+#endif
+
+namespace {
+
+struct Isa {
+    const char *name;
+    const Kernels *kernels;
+};
+
+// Those this machine can run, the best last.
+std::vector<Isa> find_isas() {
+    std::vector<Isa> found{{"generic", &generic::kernels}};
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (avx2) found.push_back({"avx2", &avx2::kernels});
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    if (avx2 && avx512) found.push_back({"avx512", &avx512::kernels});
+    if (avx2 && avx512 && __builtin_cpu_supports("avx512vnni")) found.push_back({"avx512vnni", &avx512vnni::kernels});
+#elif defined(__aarch64__)
+    found.push_back({"neon", &neon::kernels});
+#endif
+    return found;
+}
+
+const std::vector<Isa> &isas() {
+    static const std::vector<Isa> found = find_isas();
+    return found;
+}
+
+std::atomic<const Isa *> &chosen() {
+    static std::atomic<const Isa *> isa{&isas().back()};
+    return isa;
+}
+
+const Kernels &kernels() { return *chosen().load()->kernels; }
+
+// Nothing may be thrown across the border; what can be is that there is no memory.
+template <class Call>
+int32_t guarded(Call call) {
+    try {
+        return call() ? 0 : -1;
+    } catch (const std::bad_alloc &) {
+        return -1;
+    }
+}
+
+}  // namespace
+}  // namespace ost
+
+using namespace ost;
+
+extern "C" {
+
+int32_t ost_version(void) { return OST_VERSION; }
+
+const char *ost_isas(void) {
+    static const std::string names = [] {
+        std::string all;
+        for (const Isa &isa : isas()) all += (all.empty() ? "" : " ") + std::string(isa.name);
+        return all;
+    }();
+    return names.c_str();
+}
+
+const char *ost_isa(void) { return chosen().load()->name; }
+
+int32_t ost_use_isa(const char *name) {
+    for (const Isa &isa : isas())
+        if (std::strcmp(isa.name, name) == 0) {
+            chosen().store(&isa);
+            return 0;
+        }
+    return -1;
+}
+
+int32_t ost_recurrent_forward(const ost_layer *layers, int32_t count, int32_t threads) {
+    return guarded([&] { return kernels().recurrent_forward(layers, count, threads); });
+}
+
+int32_t ost_recurrent_backward(const ost_layer *layers, int32_t count, int32_t threads) {
+    return guarded([&] { return kernels().recurrent_backward(layers, count, threads); });
+}
+
+int32_t ost_multiply(const ost_product *product, int32_t threads) {
+    return guarded([&] { return kernels().multiply(*product, threads); });
+}
+
+struct ost_engine {
+    std::unique_ptr<Engine> engine;
+};
+
+ost_engine *ost_engine_new(const ost_model *model, int32_t threads) {
+    try {
+        return new ost_engine{kernels().engine(*model, threads)};
+    } catch (const std::bad_alloc &) {
+        return nullptr;
+    }
+}
+
+void ost_engine_free(ost_engine *engine) { delete engine; }
+
+int32_t ost_engine_state_width(const ost_engine *engine) { return engine->engine->state_width(); }
+
+int64_t ost_engine_bytes(const ost_engine *engine) { return engine->engine->bytes(); }
+
+int32_t ost_engine_read(ost_engine *engine, const ost_reading *reading, int32_t threads) {
+    return guarded([&] { return engine->engine->read(*reading, threads); });
+}
+
+int32_t ost_engine_write(ost_engine *engine, const ost_writing *writing, int32_t threads) {
+    return guarded([&] { return engine->engine->write(*writing, threads); });
+}
+
+void ost_apply(int32_t function, int64_t n, const float *x, float *y) { kernels().apply(function, n, x, y); }
+
+}
