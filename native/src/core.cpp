@@ -110,6 +110,14 @@ int32_t ost_multiply(const ost_product *product, int32_t threads) {
     return guarded([&] { return kernels().multiply(*product, threads); });
 }
 
+int32_t ost_cross_entropy(const ost_output *output, int32_t threads) {
+    return guarded([&] { return kernels().output(*output, threads); });
+}
+
+int32_t ost_step(ost_update *update, int32_t threads) {
+    return guarded([&] { return kernels().update(*update, threads); });
+}
+
 struct ost_engine {
     std::unique_ptr<Engine> engine;
 };

@@ -144,6 +144,90 @@ Floats multiply(int M, int N, int K, bool a_transposed, bool b_transposed, bool 
     return c;
 }
 
+Floats cross_entropy(int N, int V, int R, int threads) {
+    Random random;
+    const auto size = [](int rows, int columns) { return static_cast<size_t>(rows) * static_cast<size_t>(columns); };
+    const Floats x = random.floats(size(N, R)), weight = random.floats(size(V, R)), bias = random.floats(static_cast<size_t>(V));
+    Floats nats(static_cast<size_t>(N)), d_x(size(N, R)), d_weight(size(V, R)), d_bias(static_cast<size_t>(V));
+    std::vector<int64_t> targets;
+    for (int i = 0; i < N; i++) targets.push_back((V - 1 + i * 7) % V);
+    ost_output o{};
+    o.N = N;
+    o.V = V;
+    o.R = R;
+    o.x = x.data();
+    o.weight = weight.data();
+    o.bias = bias.data();
+    o.targets = targets.data();
+    o.nats = nats.data();
+    o.scale = 0.5f;
+    expect(ost_cross_entropy(&o, threads) == 0, "cross entropy");
+    o.d_x = d_x.data();
+    o.d_weight = d_weight.data();
+    o.d_bias = d_bias.data();
+    const Floats alone = nats;
+    expect(ost_cross_entropy(&o, threads) == 0 && nats == alone, "cross entropy with gradients");
+    return nats;
+}
+
+Floats updated(int64_t size, int threads) {
+    Random random;
+    const size_t n = static_cast<size_t>(size);
+    Floats weights = random.floats(n), gradient = random.floats(n), first = random.floats(n), second(n, 0.1f), average = weights;
+    const ost_tensor tensor{size, weights.data(), gradient.data(), first.data(), second.data(), average.data(), 0.1f};
+    ost_update u{1, &tensor, 3, 0.1, 0.9, 0.99, 1e-8, 0.5, 0.4, 0.9, {}};
+    expect(ost_step(&u, threads) == 0 && u.norms[0] > u.norms[1], "update");
+    Floats all = weights;
+    for (const Floats *part : {&first, &second, &average}) all.insert(all.end(), part->begin(), part->end());
+    return all;
+}
+
+// What two layers of a cell write, and their states.
+Floats written(int cell, int V, int E, int H, bool int8, int B, int threads) {
+    Random random;
+    const auto size = [](int rows, int columns) { return static_cast<size_t>(rows) * static_cast<size_t>(columns); };
+    const int G = cell <= OST_RNN_ELU ? 1 : (cell <= OST_GRU_RESET_AFTER ? 3 : 4);
+    const Floats embedding = random.floats(size(V, E)), output = random.floats(size(V, 2 * H)), bias = random.floats(static_cast<size_t>(V));
+    std::vector<Floats> kept;
+    std::vector<ost_model_layer> layers;
+    for (const int inputs : {E, H}) {
+        ost_model_layer l{};
+        l.cell = cell;
+        l.I = inputs;
+        l.H = H;
+        const auto next = [&](size_t n) { return kept.emplace_back(random.floats(n, 0.3f)).data(); };
+        kept.reserve(18);
+        l.weight_ih = next(size(G * H, inputs));
+        l.bias = next(size(G, H));
+        l.weight_hh = next(size(G * H, H));
+        l.bias_hn = next(size(1, H));
+        const size_t seen = cell == OST_PEEPHOLE ? size(H, H) : size(1, H);
+        l.weight_ci = next(seen);
+        l.weight_cf = next(seen);
+        l.weight_co = next(seen);
+        l.norm_weight = next(size(1, H));
+        l.norm_bias = next(size(1, H));
+        layers.push_back(l);
+    }
+    const ost_model model{V, E, 2 * H, 2, layers.data(), embedding.data(), output.data(), bias.data(), 0.1f, 1, 1, int8};
+    ost_engine *engine = ost_engine_new(&model, threads);
+    expect(engine != nullptr, "an engine");
+    const int S = ost_engine_state_width(engine), steps = 4;
+    Floats states(size(B, S)), logits(size(B, V)), logprobs(size(steps, B)), history(size(steps * B, S));
+    std::vector<int64_t> ids(static_cast<size_t>(B), V - 1), made(size(steps, B));
+    const std::vector<double> uniforms(size(steps, B), 0.7);
+    const std::vector<int32_t> bans{0, V - 1};
+    const ost_reading reading{B, ids.data(), states.data(), logits.data()};
+    expect(ost_engine_read(engine, &reading, threads) == 0, "read");
+    const ost_writing writing{B, steps, states.data(), uniforms.data(), 0.8, 0.9, 0.01, V / 2, 2, bans.data(), made.data(), logprobs.data(), history.data()};
+    expect(ost_engine_write(engine, &writing, threads) == 0, "write");
+    ost_engine_free(engine);
+    Floats all = logits;
+    for (const Floats *part : {&states, &logprobs, &history}) all.insert(all.end(), part->begin(), part->end());
+    for (const int64_t id : made) all.push_back(static_cast<float>(id));
+    return all;
+}
+
 Floats applied(int function) {
     Floats x, y;
     for (int i = -1001; i < 1001; i++) x.push_back(static_cast<float>(i) * 0.1f);
@@ -164,6 +248,10 @@ Floats everything(int threads) {
     for (const auto &[M, N, K] : {Size{1, 1, 1}, Size{7, 65, 33}, Size{201, 70, 520}, Size{2, 300, 40}})
         for (int way = 0; way < 8; way++) take(multiply(M, N, K, way & 1, way & 2, way & 4, threads));
     for (int function = OST_EXP; function <= OST_SIGMOID; function++) take(applied(function));
+    for (const int64_t size : {1, 100, 40001}) take(updated(size, threads));
+    for (int cell = OST_RNN_TANH; cell <= OST_PEEPHOLE_DIAGONAL; cell++)
+        for (const bool int8 : {false, true})
+            for (const int B : {1, 7}) take(written(cell, 37, 21, 33, int8, B, threads));
     return all;
 }
 
@@ -189,6 +277,7 @@ int main() {
         expect(ost_use_isa(name.c_str()) == 0 && ost_isa() == name, "using " + name);
         for (const int threads : {1, 2, 3, 6}) {
             const Floats all = everything(threads);
+            for (const auto &[N, V, R] : {Size{1, 2, 1}, Size{70, 40, 33}, Size{130, 2500, 70}}) cross_entropy(N, V, R, threads);
             if (expected.empty()) expected = all;
             size_t different = 0;
             for (size_t i = 0; i < all.size(); i++) different += !(all[i] == expected[i]);

@@ -13,13 +13,13 @@ from ostinato import bundle
 from ostinato.config import ModelConfig
 from ostinato.decode.fill import Filled, fill
 from ostinato.decode.generate import Generated, generate, stream_rng
-from ostinato.decode.sampling import make_sampler
-from ostinato.engine import BidirectionalEngine, Engine, load_state, save_state
+from ostinato.decode.sampling import check_sampling, make_sampler
+from ostinato.engine import BidirectionalEngine, Engine, load_state, make_engine, save_state
 from ostinato.errors import BundleError, ConfigError, TextError
 from ostinato.score.logprob import StatePolicy, UnkPolicy, score_lines, score_text
 from ostinato.score.report import Scored
 from ostinato.text import tokenizer as tokenizers
-from ostinato.types import Decoder, Floats, Ids, State, Tokenizer
+from ostinato.types import Decoder, Floats, Ids, Sampling, State, Tokenizer
 
 
 class Writing(TypedDict, total=False):
@@ -65,11 +65,23 @@ class LanguageModel:
                 f"the tokenizer has {tokenizer.vocab_size:,} tokens, the weights are for {model.vocab:,}; "
                 "put back the tokenizer.json that the model was trained with"
             )
-        kind = BidirectionalEngine if model.bidirectional else Engine
-        self.engine: Engine | BidirectionalEngine = kind(model, tensors, tokenizer.boundary_id)
+        make = BidirectionalEngine if model.bidirectional else make_engine
+        self.engine: Engine | BidirectionalEngine = make(model, tensors, tokenizer.boundary_id)
         self.model, self.tokenizer = model, tokenizer
         self.training: dict[str, Any] = dict(training or {})
-        self.state: State | None = None
+        self._state: State | None = None
+        self._written: Generated | None = None
+
+    @property
+    def state(self) -> State | None:
+        """What it remembers of the last text it wrote or was started on; None before the first."""
+        if self._written is not None:
+            self._state, self._written = self._written.state, None
+        return self._state
+
+    @state.setter
+    def state(self, state: State | None) -> None:
+        self._state, self._written = state, None
 
     # Writing
 
@@ -120,7 +132,7 @@ class LanguageModel:
             engine,
             self.tokenizer,
             engine.read(ids[:, None], state or engine.start()),
-            sampler=make_sampler(temperature, top_k, top_p, min_p),
+            how=check_sampling(Sampling(temperature, top_k, top_p, min_p)),
             rng=_rng(seed, index),
             tokens=tokens,
             stop=stop,
@@ -136,7 +148,7 @@ class LanguageModel:
 
     def _follow(self, made: Iterator[Generated]) -> Iterator[Generated]:
         for token in made:
-            self.state = token.state
+            self._written = token
             yield token
 
     def _decoder_after(self, prompt: str, ids: Sequence[int], *, within_line: bool) -> Decoder:
@@ -212,7 +224,7 @@ class LanguageModel:
         """
         if isinstance(self.engine, Engine):
             raise ConfigError("this model reads forward only and cannot fill gaps; train one with --bidirectional")
-        sampler = make_sampler(temperature)
+        sampler = make_sampler(Sampling(temperature))
         return fill(
             self.engine,
             self.tokenizer,

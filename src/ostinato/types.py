@@ -7,7 +7,7 @@ of a layer, ``H`` hidden, ``L`` layers, ``G`` gates, ``N`` = T*B. Sequence array
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -96,6 +96,41 @@ class RecurrentModel(Protocol):
 
     def run(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read ``ids (T, B)``; give the scores ``(T, B, V)`` of the token after each and the last state."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn; see ``ostinato.decode.sampling.distribution``. As it is: the model's own way."""
+
+    temperature: float = 1.0
+    """0 takes the likeliest token, more flattens the distribution."""
+    top_k: int | None = None
+    """Only so many of the likeliest tokens."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that together have this probability."""
+    min_p: float = 0.0
+    """Only tokens at least this many times as likely as the likeliest."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """Some tokens that streams wrote."""
+
+    ids: Ids
+    """``(steps, B)``."""
+    logprobs: Floats
+    """``(steps, B)``, nats under the model's own distribution."""
+    state_after: Callable[[int], State]
+    """The state after a step, the first is 0."""
+
+
+@runtime_checkable
+class WritingModel(Protocol):
+    """A model that draws its tokens itself, many in one call."""
+
+    def write(self, state: State, uniforms: NDArray[np.float64], how: Sampling, banned: Sequence[int] = ()) -> Written:
+        """Go on from ``state`` for as many tokens as ``uniforms (steps, B)``, in [0, 1), has rows."""
         ...
 
 

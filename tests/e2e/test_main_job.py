@@ -136,7 +136,7 @@ def test_steps_that_were_left_out_are_told(
     tmp_path: Path, text: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     norms = itertools.chain([math.nan] * 2, itertools.repeat(1.0))
-    monkeypatch.setattr("ostinato.training.loop.clip_gradients", lambda *_: (next(norms), 1.0))
+    monkeypatch.setattr("ostinato.training.optim.Updater.step", lambda *_: (next(norms), 1.0))
     outcome = command(capsys, ["train", text, "-o", tmp_path / "model", *flags(steps=6, **QUICK)])
     assert "skipped  2 steps whose loss or gradient was not finite; 0 times back to a checkpoint" in outcome.err
     assert ostinato.load(tmp_path / "model").training["skipped_steps"] == 2

@@ -13,6 +13,13 @@ from ostinato.kernels.autograd import linear, linear_cross_entropy, linear_nats
 SIZES = [(1, 3, 5), (7, 5, 1), (37, 19, 65), (433, 3, 10007), (513, 64, 65), (130, 129, 517), (513, 129, 33)]
 
 
+@pytest.fixture(autouse=True, params=["core", "torch"])
+def core(request, monkeypatch):
+    """Each test with the core, where it takes the tensors, and without."""
+    if request.param == "torch":
+        monkeypatch.setattr("ostinato.kernels.autograd.compiled.possible", lambda _: False)
+
+
 def data(N, R, V, dtype=torch.float32):
     generator = torch.Generator().manual_seed(N + R + V)
     x, weight, bias = (torch.randn(shape, generator=generator, dtype=dtype) for shape in ((N, R), (V, R), (V,)))

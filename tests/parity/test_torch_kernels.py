@@ -22,6 +22,12 @@ def poisoned():
     torch.use_deterministic_algorithms(False)
 
 
+@pytest.fixture(autouse=True)
+def without_core(monkeypatch):
+    """test_native.py has the core."""
+    monkeypatch.setattr("ostinato.kernels.autograd.compiled.possible", lambda _: False)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("case", CASES + WIDE, ids=str)
 def test_torch_gives_what_the_definition_says(case, dtype, poisoned):

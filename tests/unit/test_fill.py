@@ -11,6 +11,7 @@ from ostinato.decode import fill as module
 from ostinato.decode.fill import fill
 from ostinato.decode.sampling import make_sampler
 from ostinato.errors import ConfigError
+from ostinato.types import Sampling
 
 WORDS = tokenizer("word", "the cat sat on a mat\n")
 CHARS = tokenizer("char", "the cat sat on a mat,.;!?\n")
@@ -135,7 +136,7 @@ def test_sampled_fillings_follow_the_conditional():
     model = neighbours(WORDS, seed=3)
     counts = np.zeros(WORDS.vocab_size)
     for seed in range(1000):
-        filled = fill(model, WORDS, "the ___ sat", sampler=make_sampler(1.0), rng=np.random.default_rng(seed))
+        filled = fill(model, WORDS, "the ___ sat", sampler=make_sampler(Sampling()), rng=np.random.default_rng(seed))
         counts[WORDS.encode(filled.gaps[0].text)] += 1
     before, after = WORDS.encode("the sat")
     p = model.table[before] * model.table[:, after]
@@ -163,7 +164,7 @@ def test_the_same_seed_draws_the_same():
     model = neighbours(CHARS)
 
     def drawn(seed):
-        return fill(model, CHARS, "t___5 s", sampler=make_sampler(1.0), rng=np.random.default_rng(seed)).text
+        return fill(model, CHARS, "t___5 s", sampler=make_sampler(Sampling()), rng=np.random.default_rng(seed)).text
 
     assert drawn(1) == drawn(1)
     assert len({drawn(seed) for seed in range(5)}) > 1

@@ -8,15 +8,15 @@ from small_models import tokenizer
 from table_models import Bigram, random_bigram
 
 from ostinato.decode.generate import StopFilter, generate, stream_rng
-from ostinato.decode.sampling import make_sampler
 from ostinato.errors import ConfigError
+from ostinato.types import Sampling
 
 CHARS = tokenizer("char", "abcdefg")
 
 
 def write(model, tokens=50, *, seed=0, index=0, temperature=1.0, tok=CHARS, **options):
-    sampler, rng = make_sampler(temperature), stream_rng(seed, index)
-    return list(generate(model, tok, model.start(), sampler=sampler, rng=rng, tokens=tokens, **options))
+    how, rng = Sampling(temperature), stream_rng(seed, index)
+    return list(generate(model, tok, model.start(), how=how, rng=rng, tokens=tokens, **options))
 
 
 def text_of(made):

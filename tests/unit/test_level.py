@@ -17,6 +17,8 @@ def level(text: TextStatistics, minutes: float | None = None, **settings) -> str
     ("chars", "minutes", "expected"),
     [
         (400_000, 1.0, "char"),
+        (150_000, 0.1, "char"),
+        (250_000, 0.1, "bpe"),
         (600_000, 1.0, "bpe"),
         (600_000, 2.0, "char"),
         (1_900_000, 60.0, "char"),

@@ -20,6 +20,7 @@ from ostinato.models.tokens import TokenModel
 from ostinato.training import loop
 from ostinato.training.evaluate import HeldOut
 from ostinato.training.loop import Progress, Report, Surroundings, Trainer
+from ostinato.training.optim import Updater
 from ostinato.training.schedule import Budget
 from ostinato.training.settings import TrainingConfig
 
@@ -84,7 +85,7 @@ class Run:
         return after.go()
 
     def weights(self) -> list[Tensor]:
-        average = self.trainer.average
+        average = self.trainer.updater.average
         return [*self.model.state_dict().values(), *(average.weights if average else [])]
 
     def lines(self, name: str) -> list[dict[str, Any]]:
@@ -286,7 +287,7 @@ def test_a_step_left_out_changes_no_weight(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_gradient_that_is_not_finite_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(tmp_path)
-    monkeypatch.setattr(loop, "clip_gradients", lambda *_: (math.inf, math.inf))
+    monkeypatch.setattr(Updater, "step", lambda *_: (math.inf, math.inf))
     with pytest.raises(TrainingError):
         Run(tmp_path / "b", steps=1000).go()
     run.go()
@@ -313,7 +314,7 @@ def test_repeated_failures_go_back_to_the_checkpoint_at_half_the_rate(
     assert progress.step == STEPS
     assert all(torch.equal(a, b) for a, b in zip(start, rolled[0], strict=True))
     assert "step 8: back to the last good checkpoint, at 0.5 of the rate" in run.notices()[1]
-    assert run.trainer.optimiser.param_groups[0]["lr"] == pytest.approx(0.01)
+    assert run.trainer.updater.optimiser.param_groups[0]["lr"] == pytest.approx(0.01)
 
 
 def test_a_run_that_never_recovers_gives_up_and_says_what_to_do(

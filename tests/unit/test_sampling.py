@@ -7,6 +7,7 @@ import pytest
 
 from ostinato.decode.sampling import distribution, draw, log_softmax, make_sampler
 from ostinato.errors import ConfigError
+from ostinato.types import Sampling
 
 LOGITS = np.log(np.array([[0.05, 0.4, 0.15, 0.3, 0.1], [0.2, 0.2, 0.2, 0.2, 0.2]], np.float32))
 P = np.array([0.05, 0.4, 0.15, 0.3, 0.1])
@@ -97,7 +98,9 @@ def test_samples_follow_the_distribution(settings):
     fixed, so it fails always or never."""
     logits = np.random.default_rng(5).normal(0, 1, (1, 6)).astype(np.float32)
     expected = distribution(logits, **settings)[0] * 40_000
-    ids = make_sampler(**settings)(np.repeat(logits, 40_000, axis=0), np.random.default_rng(11).random(40_000))
+    ids = make_sampler(Sampling(**settings))(
+        np.repeat(logits, 40_000, axis=0), np.random.default_rng(11).random(40_000)
+    )
     counts = np.bincount(ids, minlength=6)
     live = expected > 0
     assert counts[~live].sum() == 0
@@ -120,4 +123,4 @@ def test_samples_follow_the_distribution(settings):
 )
 def test_settings_out_of_range(settings, complaint):
     with pytest.raises(ConfigError, match=complaint):
-        make_sampler(**settings)
+        make_sampler(Sampling(**settings))

@@ -93,6 +93,49 @@ typedef struct ost_product {
 /* 0, or -1 when memory for packed blocks is short. */
 OST_API int32_t ost_multiply(const ost_product *product, int32_t threads);
 
+/* ---- The output layer and its loss -------------------------------------------------------------------------------- */
+
+/* The cross entropy of softmax(x weight^T + bias), without ever holding the scores of all tokens. */
+typedef struct ost_output {
+    int32_t N, V, R;
+    const float *x;         /* (N, R) */
+    const float *weight;    /* (V, R) */
+    const float *bias;      /* (V), or null */
+    const int64_t *targets; /* (N), from 0 to V - 1 */
+    float *nats;            /* (N), out: -log p of each target */
+    float scale;            /* the gradients are those of scale times the sum of nats */
+    float *d_x;             /* (N, R), out; null: no gradients */
+    float *d_weight;        /* (V, R), added to */
+    float *d_bias;          /* (V), added to */
+} ost_output;
+
+/* 0, or -1 when memory is short. Here alone the last bits depend on the number of threads: each sums its own words. */
+OST_API int32_t ost_cross_entropy(const ost_output *output, int32_t threads);
+
+/* ---- The optimiser ------------------------------------------------------------------------------------------------ */
+
+typedef struct ost_tensor {
+    int64_t size;
+    float *weights;
+    const float *gradient;
+    float *first, *second; /* running means of gradient and square, from 0 */
+    float *average;        /* running average of the weights, or null */
+    float decay;           /* weight decay */
+} ost_tensor;
+
+/* A step of AdamW: gradients clipped to +-clip_value each, then together to the norm clip (0: off). Nothing changes when
+ * the norm is not finite. */
+typedef struct ost_update {
+    int32_t count;
+    const ost_tensor *tensors;
+    int64_t step; /* from 1 */
+    double rate, beta1, beta2, epsilon, clip, clip_value;
+    double keep;     /* of the average, the share that stays */
+    double norms[2]; /* out: of all gradients, before clipping and after */
+} ost_update;
+
+OST_API int32_t ost_step(ost_update *update, int32_t threads);
+
 /* ---- A trained model that reads and writes ----------------------------------------------------------------------- */
 
 typedef struct ost_model_layer {

@@ -37,7 +37,10 @@ struct Layer : ost_layer {
     void settle(float *part, const float *keep, int t, int row, int unit, int n, F fresh) const {
         const ptrdiff_t i = of(row, unit);
         const F before = load(at(part, t) + i, n);
-        if (keep) fresh = fma(load(at(keep, t) + i, n), before - fresh, fresh);
+        if (keep) {  // all of the old or all of the fresh one, to the bit, at 1 and at 0
+            const F k = load(at(keep, t) + i, n);
+            fresh = fma(k, before, (1.0f - k) * fresh);
+        }
         store(at(part, t + 1) + i, live(t, row) ? fresh : before, n);
     }
 

@@ -32,31 +32,6 @@ struct Product : ost_product {
         }
     }
 
-    // Rows (rows, depth) with steps of 1 along k: where they are, or copied to `copy`.
-    const float *pack_rows(int row, int rows, int k, int depth, float *copy, ptrdiff_t &step) const {
-        const float *first = a + row * a_row + k * a_k;
-        step = a_row;
-        if (a_k == 1) return first;
-        step = depth;
-        for (int r = 0; r < rows; r += W)  // the rows as columns, transposed back by the packing
-            transpose_into(first + r * a_row, std::min(W, rows - r), depth, copy + r * step);
-        return copy;
-    }
-
-    void transpose_into(const float *first, int rows, int depth, float *copy) const {
-        for (int k = 0; k < depth; k += W) {
-            const int deep = std::min(W, depth - k);
-            F block[W];
-            for (int i = 0; i < W; i++) {
-                if (i < deep && a_row == 1) block[i] = load(first + (k + i) * a_k, rows);
-                else
-                    for (int r = 0; r < W; r++) block[i][r] = i < deep && r < rows ? first[r * a_row + (k + i) * a_k] : 0.0f;
-            }
-            transpose(block);
-            for (int r = 0; r < rows; r++) store(copy + r * depth + k, block[r], deep);
-        }
-    }
-
     // Sums so far (rows, vectors * W) of a panel, from c and back to it.
     void get(int row, int rows, int panel, float *sums) const {
         each(row, rows, panel, sums, [](float *at, int, int n, float *sum) { store(sum, load(at, n)); });
@@ -86,13 +61,13 @@ bool multiply(const ost_product &given, int threads) {
     const long long work = 1LL * p.M * p.N * p.K;
     Lease lease(work < (1 << 16) ? 1 : threads);
     const int parts = lease.threads();
-    constexpr size_t own = HEIGHT * (DEPTH + PANEL);
+    constexpr size_t own = HEIGHT * PANEL;
     float *memory = lease.memory(2 * p.block_floats() + own * static_cast<size_t>(parts));
     if (!memory) return false;
     Barrier barrier;
     barrier.set(parts);
     lease.run([&](int rank) {
-        float *copy = memory + 2 * p.block_floats() + own * static_cast<size_t>(rank), *sums = copy + HEIGHT * DEPTH;
+        float *sums = memory + 2 * p.block_floats() + own * static_cast<size_t>(rank);
         // Few rows: each thread takes panels, else rows.
         const bool by_rows = p.M >= parts * HEIGHT / 2;
         const int row_begin = by_rows ? p.M * rank / parts : 0, row_end = by_rows ? p.M * (rank + 1) / parts : p.M;
@@ -109,12 +84,12 @@ bool multiply(const ost_product &given, int threads) {
             }
             for (int row = row_begin; row < row_end; row += HEIGHT) {
                 const int rows = std::min(HEIGHT, row_end - row);
-                ptrdiff_t step;
-                const float *left = p.pack_rows(row, rows, k, depth, copy, step);
+                const float *left = p.a + row * p.a_row + k * p.a_k;
                 for (int i = panel_begin; i < panel_end; i++) {
+                    const ptrdiff_t step = p.vectors(i) * W;
                     const bool add = p.add || k > 0;
                     if (add) p.get(row, rows, i, sums);
-                    product(rows, p.vectors(i), depth, left, step, p.panel_of(block, i), sums, add);
+                    product(rows, p.vectors(i), depth, left, p.a_row, p.a_k, p.panel_of(block, i), sums, step, add);
                     p.put(row, rows, i, sums, k + depth == p.K);
                 }
             }

@@ -114,7 +114,7 @@ struct Member {
                 if (panels.int8())
                     int8_product(rows, vectors, s.K, bytes_of, scales_of, panel, sums, add);
                 else
-                    product(rows, vectors, s.K, s.first + row_begin * s.row_step, s.row_step, panel, sums, add);
+                    product(rows, vectors, s.K, s.first + row_begin * s.row_step, s.row_step, 1, panel, sums, vectors * W, add);
                 bytes_of += static_cast<ptrdiff_t>(rows) * quads(s.K);
                 scales_of += rows;
                 panel += static_cast<ptrdiff_t>(panels.rows_of(s.K)) * vectors * W;

@@ -38,6 +38,7 @@ def doctor(*, json: Flag = False) -> None:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
+        "core": _core(),
         "numpy": _numpy(),
         "torch": _torch(),
         "matplotlib": _matplotlib(),
@@ -69,6 +70,23 @@ def _cpu_info() -> dict[str, str]:
     first = path.read_text("utf-8").split("\n\n")[0]
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _core() -> dict[str, Any] | None:
+    """The native core: the instruction set in use, and those it could use here."""
+    from ostinato.kernels import native
+
+    if not native.available():
+        return None
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal((SIZE, SIZE), dtype=np.float32) for _ in range(2))
+    out = np.empty((SIZE, SIZE), np.float32)
+    return {
+        "instruction_set": native.instruction_set(),
+        "instruction_sets": native.instruction_sets(),
+        "threads": native.threads(),
+        "gflops": _gflops(lambda: native.multiply(x, w, out, native.threads())),
+    }
 
 
 def _numpy() -> dict[str, Any]:
@@ -128,12 +146,23 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("ostinato", report["ostinato"]),
         ("python", f"{report['python']} on {report['platform']}"),
         ("processor", ", ".join([processor["model"], cores, *processor["instructions"]])),
+        ("core", _core_row(report["core"])),
         ("numpy", f"{report['numpy']['version']}, {report['numpy']['gflops']} GFLOP/s"),
         *_torch_rows(report["torch"]),
         ("matplotlib", _or_install(report["matplotlib"], "pictures", "plot")),
         ("cache", f"{cache['folder']}, {cache['bytes'] / 1e6:.1f} MB"),
         *((name, value) for name, value in report["environment"].items()),
     ]
+
+
+def _core_row(core: dict[str, Any] | None) -> str:
+    if core is None:
+        return "not built: everything works, slower; with a C++ compiler at hand install again"
+    others = ", ".join(name for name in core["instruction_sets"] if name != core["instruction_set"])
+    return (
+        f"{core['instruction_set']} (also {others}; OSTINATO_ISA chooses), {core['threads']} threads, "
+        f"{core['gflops']} GFLOP/s"
+    )
 
 
 def _torch_rows(torch: dict[str, Any] | None) -> list[tuple[str, str]]:

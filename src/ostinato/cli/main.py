@@ -23,6 +23,7 @@ VERBS = {
     "fill": "Let a bidirectional model fill the gaps in a text.",
     "inspect": "Sizes of a model; pictures of its gradients and gates.",
     "data": "Named corpora: list, fetch, verify.",
+    "bench": "How fast this machine trains, writes and scores.",
     "doctor": "What this machine has, and what to install.",
 }
 EXTRAS = {"torch": '"ostinato[train]"', "matplotlib": '"ostinato[plot]"'}

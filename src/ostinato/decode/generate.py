@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from ostinato.decode.sampling import Sampler, log_softmax
+from ostinato.decode.sampling import check_sampling, log_softmax, make_sampler
 from ostinato.errors import ConfigError
-from ostinato.types import Decoder, Floats, RecurrentModel, State, Tokenizer
+from ostinato.types import Decoder, Floats, RecurrentModel, Sampling, State, Tokenizer, WritingModel
+
+FIRST_CHUNK, CHUNK = 4, 32
+"""Tokens that a model writes in one call, where it can: few at first, so that something can be shown soon."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +25,12 @@ class Generated:
     """Nats, under the model's own distribution: temperature 1, nothing filtered or banned."""
     text: str
     """What can be shown now: whole characters, never a part of a stop string; often empty, sometimes longer."""
-    state: State
-    """Of the model, this token read."""
+    state_after: Callable[[], State] = field(repr=False)
+
+    @property
+    def state(self) -> State:
+        """Of the model, this token read."""
+        return self.state_after()
 
 
 class StopFilter:
@@ -72,7 +80,7 @@ def generate(
     tokenizer: Tokenizer,
     state: State,
     *,
-    sampler: Sampler,
+    how: Sampling,
     rng: np.random.Generator,
     tokens: int,
     stop: Sequence[str] = (),
@@ -83,23 +91,68 @@ def generate(
     """Go on from ``state`` (one stream) for up to ``tokens`` tokens or until a stop string.
 
     ``banned`` tokens are never drawn, ``banned_first`` not as the first token. ``decoder`` has seen the text before,
-    where spacing depends on it; None begins a text. Raises ConfigError on an empty stop string, before the first token.
+    where spacing depends on it; None begins a text. Raises ConfigError on an empty stop string or a setting out of
+    range, when the first token is asked for.
     """
     decoder = decoder or tokenizer.decoder()
     stops = StopFilter(stop)
-    logits = model.logits(state)
-    for made in range(1, tokens + 1):
-        kept = _without(logits, [*banned, *banned_first] if made == 1 else banned)
-        token = int(sampler(kept, rng.random(1))[0])
-        logprob = float(log_softmax(logits)[0, token])
-        logits, state = model.step(np.array([token], np.int64), state)
+    how, first, later = check_sampling(how), [*banned, *banned_first], list(banned)
+    if isinstance(model, WritingModel):
+        made = _in_chunks(model, state, how, rng, tokens, first, later)
+    else:
+        made = _one_by_one(model, state, how, rng, tokens, first, later)
+    for count, (token, logprob, state_after) in enumerate(made, start=1):
         text = stops.push(decoder.push(token))
-        if made == tokens and not stops.stopped:
+        if count == tokens and not stops.stopped:
             text += stops.push(decoder.finish())
             text += stops.finish()
-        yield Generated(token, logprob, text, state)
+        yield Generated(token, logprob, text, state_after)
         if stops.stopped:
             return
+
+
+_Token = tuple[int, float, Callable[[], State]]
+
+
+def _in_chunks(
+    model: WritingModel,
+    state: State,
+    how: Sampling,
+    rng: np.random.Generator,
+    tokens: int,
+    first: list[int],
+    later: list[int],
+) -> Iterator[_Token]:
+    made = 0
+    while made < tokens:
+        size = 1 if made == 0 and first != later else FIRST_CHUNK if made < FIRST_CHUNK else CHUNK
+        uniforms = rng.random((min(size, tokens - made), 1))
+        written = model.write(state, uniforms, how, first if made == 0 else later)
+        for i in range(len(uniforms)):
+            yield int(written.ids[i, 0]), float(written.logprobs[i, 0]), partial(written.state_after, i)
+        made += len(uniforms)
+        state = written.state_after(len(uniforms) - 1)
+
+
+def _one_by_one(
+    model: RecurrentModel,
+    state: State,
+    how: Sampling,
+    rng: np.random.Generator,
+    tokens: int,
+    first: list[int],
+    later: list[int],
+) -> Iterator[_Token]:
+    sampler, logits = make_sampler(how), model.logits(state)
+    for made in range(tokens):
+        token = int(sampler(_without(logits, later if made else first), rng.random(1))[0])
+        logprob = float(log_softmax(logits)[0, token])
+        logits, state = model.step(np.array([token], np.int64), state)
+        yield token, logprob, partial(_same, state)
+
+
+def _same(state: State) -> State:
+    return state
 
 
 def _without(logits: Floats, banned: Sequence[int]) -> Floats:

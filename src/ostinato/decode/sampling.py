@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.errors import ConfigError
-from ostinato.types import Floats, Ids
+from ostinato.types import Floats, Ids, Sampling
 
 Probs = NDArray[np.float64]
 Sampler = Callable[[Floats, NDArray[np.float64]], Ids]
@@ -59,19 +60,24 @@ def draw(probs: Probs, uniforms: NDArray[np.float64]) -> Ids:
     return cast(Ids, (below <= (uniforms * below[:, -1])[:, None]).sum(axis=-1))
 
 
-def make_sampler(temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0, min_p: float = 0.0) -> Sampler:
-    """A function that draws from ``distribution`` with these settings.
+def check_sampling(how: Sampling) -> Sampling:
+    """``how`` itself. Raises ConfigError on a setting out of range."""
+    _check(
+        how.temperature >= 0 and np.isfinite(how.temperature),
+        f"temperature is {how.temperature}; expected 0 (greedy) or more",
+    )
+    _check(how.top_k is None or how.top_k >= 1, f"top_k is {how.top_k}; expected 1 or more tokens, or none to keep all")
+    _check(0 < how.top_p <= 1, f"top_p is {how.top_p}; expected more than 0, up to 1 (keeps all)")
+    _check(0 <= how.min_p <= 1, f"min_p is {how.min_p}; expected 0 (keeps all) to 1")
+    return how
 
-    ``temperature`` 0 takes the likeliest token, 1 the model's own distribution, more flattens it. Off values: ``top_k``
-    None, ``top_p`` 1, ``min_p`` 0. Raises ConfigError on a setting out of range.
-    """
-    _check(temperature >= 0 and np.isfinite(temperature), f"temperature is {temperature}; expected 0 (greedy) or more")
-    _check(top_k is None or top_k >= 1, f"top_k is {top_k}; expected 1 or more tokens, or none to keep all")
-    _check(0 < top_p <= 1, f"top_p is {top_p}; expected more than 0, up to 1 (keeps all)")
-    _check(0 <= min_p <= 1, f"min_p is {min_p}; expected 0 (keeps all) to 1")
+
+def make_sampler(how: Sampling) -> Sampler:
+    """A function that draws from ``distribution`` with these settings. Raises ConfigError on one out of range."""
+    settings = asdict(check_sampling(how))
 
     def sample(logits: Floats, uniforms: NDArray[np.float64]) -> Ids:
-        return draw(distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p), uniforms)
+        return draw(distribution(logits, **settings), uniforms)
 
     return sample
 

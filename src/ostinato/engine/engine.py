@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ostinato.config import ModelConfig
-from ostinato.engine.stack import Stack, States, check_ids
+from ostinato.engine.stack import Stack, States, check_ids, linear
 from ostinato.errors import BundleError, ConfigError
 from ostinato.types import Floats, Ids, State
 
@@ -27,9 +27,7 @@ class Output:
     def __call__(self, readout: Floats, out: Floats | None = None) -> Floats:
         """Scores ``(..., V)`` of readouts ``(..., R)``, in memory of its own or in ``out``, which has no gaps."""
         logits = np.empty((*readout.shape[:-1], len(self.bias)), np.float32) if out is None else out
-        # As rows of one product: numpy makes a product a step of anything with more axes.
-        np.matmul(readout.reshape(-1, readout.shape[-1]), self.weight.T, out=logits.reshape(-1, len(self.bias)))
-        logits += self.bias
+        linear(readout.reshape(-1, readout.shape[-1]), self.weight, self.bias, logits.reshape(-1, len(self.bias)))
         return logits
 
 
@@ -113,9 +111,12 @@ class Engine:
     def _pack(self, readout: Floats, states: States) -> State:
         return State(dict(zip(self._names, (*states, readout), strict=True)))
 
-    def _unpack(self, state: State, batch: int) -> States:
+    def _check_state(self, state: State) -> None:
         if state.arrays.keys() != set(self._names):
             raise ConfigError(f"the state holds {', '.join(state.arrays)}; expected {', '.join(self._names)}")
+
+    def _unpack(self, state: State, batch: int) -> States:
+        self._check_state(state)
         if state.batch != batch:
             raise ConfigError(f"the state is of {state.batch} streams; expected one for each of the {batch} ids")
         return tuple(state.arrays[name] for name in self._names[:-1])

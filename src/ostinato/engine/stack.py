@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.config import ModelConfig
-from ostinato.kernels import reference
+from ostinato.kernels import native, reference
 from ostinato.types import Floats, Ids
 
 States = tuple[Floats, ...]
@@ -20,10 +20,30 @@ TABLE_BYTES = 16 << 20
 """The first layer's input product is looked up, not computed, when the table of all tokens is no larger than this."""
 
 
+def linear(x: Floats, weight: Floats, bias: Floats, out: Floats | None = None) -> Floats:
+    """``x W^T + b`` of ``x (N, K)``, ``weight (M, K)``, ``bias (M,)``: ``(N, M)``, in ``out`` where it is given."""
+    out = np.empty((len(x), len(bias)), np.float32) if out is None else out
+    if len(x) == 0:
+        return out
+    if native.available():
+        return native.multiply(x, weight.T, out, native.threads(), bias)
+    np.matmul(x, weight.T, out=out)
+    out += bias
+    return out
+
+
+def project(x: Floats, weights: Mapping[str, Floats]) -> Floats:
+    """The input's share of the gates: one product for all steps, ``(..., I) -> (..., G*H)``."""
+    rows = linear(x.reshape(-1, x.shape[-1]), weights["weight_ih"], weights["bias"])
+    return rows.reshape(*x.shape[:-1], rows.shape[1])
+
+
 @dataclass(frozen=True)
 class Layer:
     """One layer: its cell, weights, and the normalisation of its output."""
 
+    name: str
+    activation: str
     cell: reference.Cell
     weights: Mapping[str, Floats]
     norm: tuple[Floats, Floats] | None
@@ -45,12 +65,29 @@ class Layer:
 
     def run(self, a: Floats, state: States) -> tuple[Floats, States]:
         """Outputs ``(T, B, H)`` and the last state, from the projected inputs ``a (T, B, G*H)``, overwritten."""
+        if native.available() and a.size:
+            return self._run_compiled(a, state)
         T, B, _ = a.shape
         outputs = np.empty((T, B, self.hidden), np.float32)
         for t in range(T):
             state = self.step(a[t], state)
             outputs[t] = state[0]
         return outputs, state
+
+    def _run_compiled(self, a: Floats, state: States) -> tuple[Floats, States]:
+        T, B, _ = a.shape
+        shape = (T, B, self.hidden)
+        parts = {name: np.empty((T + 1, *shape[1:]), np.float32) for name in self.cell.parts}
+        for part, before in zip(parts.values(), state, strict=True):
+            part[0] = before
+        arrays: dict[str, Any] = {name: w for name, w in self.weights.items() if name not in ("weight_ih", "bias")}
+        if self.name.startswith("gru"):
+            arrays["extra"] = np.empty(shape, np.float32)
+        if self.keep:
+            arrays |= {f"keep_{name}": np.full(shape, self.keep, np.float32) for name in parts}
+        layer = native.Layer(self.name, activation=self.activation, gates=a, **parts, **arrays)
+        native.recurrent_forward([layer], native.threads())
+        return parts["h"][1:], tuple(part[-1] for part in parts.values())
 
     def normalise(self, y: Floats) -> Floats:
         """Layer norm (Ba et al. 2016) over the last axis, where the model has it."""
@@ -72,7 +109,7 @@ class Stack:
         first = self.layers[0].weights
         self._table: Floats | None = None
         if 4 * model.vocab * len(first["bias"]) <= TABLE_BYTES:
-            self._table = cast(Floats, reference.project(self._embedding, first))
+            self._table = project(self._embedding, first)
 
     def state_names(self) -> tuple[str, ...]:
         """``layers.0.h``, ``layers.0.c``, ``layers.1.h``, ..."""
@@ -95,7 +132,7 @@ class Stack:
         last: list[Floats] = []
         for k, layer in enumerate(self.layers):
             before = states[len(last) : len(last) + len(layer.cell.parts)]
-            a = self._project(ids) if k == 0 else cast(Floats, reference.project(outputs[-1], layer.weights))
+            a = self._project(ids) if k == 0 else project(outputs[-1], layer.weights)
             if run:
                 y, state = layer.run(a, before)
             else:
@@ -112,13 +149,15 @@ class Stack:
         """The input's share ``(..., G*H)`` of the first layer's gates, in memory of its own."""
         if self._table is not None:
             return self._table[ids]
-        return cast(Floats, reference.project(self._embedding[ids], self.layers[0].weights))
+        return project(self._embedding[ids], self.layers[0].weights)
 
 
 def _layer(model: ModelConfig, tensors: Mapping[str, Floats], prefix: str, k: int) -> Layer:
     start, norm = f"{prefix}layers.{k}.", f"{prefix}norms.{k}."
     weights = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
     return Layer(
+        model.cell,
+        model.activation,
         reference.find(model.cell, model.activation),
         weights,
         (tensors[norm + "weight"], tensors[norm + "bias"]) if model.layer_norm else None,

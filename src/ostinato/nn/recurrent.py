@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.config import ModelConfig, Regularisers
-from ostinato.kernels.autograd import recurrent
+from ostinato.kernels.autograd import recurrent_together
 from ostinato.kernels.reference import state_parts, weight_shapes
 from ostinato.nn.dropout import dropout, weight_drop, zoneout
 from ostinato.nn.init import initialise_recurrent
@@ -36,7 +36,7 @@ class Recurrent(nn.Module):
     def __init__(self, width_in: int, hidden: int, config: ModelConfig, regularisers: Regularisers) -> None:
         super().__init__()
         self.width = hidden
-        self._cell, self._activation = config.cell, config.activation
+        self.cell, self.activation = config.cell, config.activation
         self._zoneout, self._weight_drop = config.zoneout, regularisers.weight_drop
         for name, shape in weight_shapes(config.cell, width_in, hidden).items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape)))
@@ -45,7 +45,7 @@ class Recurrent(nn.Module):
 
     def state_names(self) -> tuple[str, ...]:
         """``h``, and ``c`` where the cell has one."""
-        return state_parts(self._cell)
+        return state_parts(self.cell)
 
     def state_widths(self) -> tuple[int, ...]:
         """The width of each part of the state."""
@@ -57,12 +57,29 @@ class Recurrent(nn.Module):
         With ``lengths (B,)``, at least 1 each, a row's state stops at its own end; its outputs beyond that mean
         nothing.
         """
-        T, B, _ = x.shape
+        return together([self], [x], [state], lengths)[0]
+
+    def dropped_weights(self) -> dict[str, Tensor]:
+        """The weights in use, in training those that weight drop leaves."""
         weights: dict[str, Tensor] = dict(self.named_parameters())
         weights["weight_hh"] = weight_drop(weights["weight_hh"], self._weight_drop, training=self.training)
-        masks = [zoneout((T, B, self.width), self._zoneout, x, training=self.training) for _ in state]
-        keep = tuple(mask for mask in masks if mask is not None) or None
-        return recurrent(self._cell, x, weights, state, activation=self._activation, lengths=lengths, keep=keep)
+        return weights
+
+    def zoneout_masks(self, x: Tensor) -> States | None:
+        """For each part of the state ``(T, B, H)``, what stays of it; None without zoneout."""
+        shape = (*x.shape[:2], self.width)
+        masks = [zoneout(shape, self._zoneout, x, training=self.training) for _ in self.state_names()]
+        return tuple(mask for mask in masks if mask is not None) or None
+
+
+def together(
+    layers: Sequence[Recurrent], inputs: Sequence[Tensor], states: Sequence[States], lengths: Tensor | None
+) -> list[tuple[Tensor, States]]:
+    """Layers of one kind that do not depend on each other, all at once: arguments and results of their ``forward``."""
+    each = [(x, layer.dropped_weights(), state) for layer, x, state in zip(layers, inputs, states, strict=True)]
+    keeps = [layer.zoneout_masks(x) for layer, x in zip(layers, inputs, strict=True)]
+    cell, activation = layers[0].cell, layers[0].activation
+    return recurrent_together(cell, each, activation=activation, lengths=lengths, keeps=keeps)
 
 
 class Bidirectional(nn.Module):
@@ -89,8 +106,9 @@ class Bidirectional(nn.Module):
         The second direction reads each row from its own last element, ``lengths (B,)``, to its first.
         """
         half = len(state) // 2
-        ahead, right_end = self.left_to_right(x, state[:half], lengths)
-        back, left_end = self.right_to_left(reverse(x, lengths), state[half:], lengths)
+        (ahead, right_end), (back, left_end) = together(
+            [self.left_to_right, self.right_to_left], [x, reverse(x, lengths)], [state[:half], state[half:]], lengths
+        )
         return torch.cat([ahead, reverse(back, lengths)], dim=-1), (*right_end, *left_end)
 
 

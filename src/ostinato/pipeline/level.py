@@ -11,7 +11,7 @@ from ostinato.text.tokenizer import TokenizerOptions
 CLOSED_VOCABULARY = 60_000  # words, of an already tokenized text, that one output layer can still hold
 MANY_CHARACTERS = 1_000
 CHARS_PER_MINUTE = 500_000  # from here on a model of pieces, which gets through the text sooner, is ahead
-LONG_TEXT = 2_000_000  # characters that support pieces whatever the time
+SHORT_TEXT, LONG_TEXT = 200_000, 2_000_000  # characters too few for pieces, and enough for them, whatever the time
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def choose_level(settings: TextSettings, text: TextStatistics, minutes: float | 
 def _level(text: TextStatistics, minutes: float | None) -> tuple[str, str]:
     if text.tokenized and text.distinct_words <= CLOSED_VOCABULARY and text.seen_once < 0.1:
         return "word", f"the text is tokenized already, with a closed vocabulary of {text.distinct_words:,} words"
-    long = LONG_TEXT if minutes is None else min(LONG_TEXT, CHARS_PER_MINUTE * minutes)
+    long = LONG_TEXT if minutes is None else min(LONG_TEXT, max(SHORT_TEXT, CHARS_PER_MINUTE * minutes))
     if text.cjk > 0.2 or text.distinct_chars > MANY_CHARACTERS:
         return "char", f"{text.chars:,} characters, {text.distinct_chars:,} of them distinct"
     if text.chars < long:

@@ -18,7 +18,7 @@ from ostinato.models.tokens import TokenModel as Model
 from ostinato.training import checkpoint
 from ostinato.training.evaluate import HeldOut
 from ostinato.training.metrics import BITS, MetricsFile, peak_memory
-from ostinato.training.optim import Average, clip_gradients, make_optimiser
+from ostinato.training.optim import Updater
 from ostinato.training.schedule import Budget, rate
 from ostinato.training.settings import TrainingConfig
 
@@ -141,8 +141,7 @@ class Trainer:
     ) -> None:
         self.model, self.config, self.lanes, self.held_out = model, config, lanes, held_out
         self.budget, self.around = budget, around
-        self.optimiser = make_optimiser(model, config, weight_decay)
-        self.average = Average(model, config.average) if config.average else None
+        self.updater = Updater(model, config, weight_decay)
         self.progress = Progress()
         self.state = model.initial_state(lanes.batch)
         self._device = next(model.parameters()).device
@@ -152,7 +151,7 @@ class Trainer:
     def resume(self) -> None:
         """Go on from the checkpoint. Raises TrainingError or BundleError when there is none that is whole."""
         tensors, facts = checkpoint.read(self.around.checkpoint)
-        self.state = checkpoint.restore(tensors, self.model, self.optimiser, self.average)
+        self.state = checkpoint.restore(tensors, self.model, self.updater.optimiser, self.updater.average)
         self.progress = Progress.from_json(facts["progress"])
         # With a larger budget than before, fewer of its evaluations are behind.
         self.progress.evaluated = min(self.progress.evaluated, self._evaluations_behind())
@@ -194,7 +193,7 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint."""
         self._tick()
-        tensors = checkpoint.collect(self.model, self.optimiser, self.average, self.state)
+        tensors = checkpoint.collect(self.model, self.updater.optimiser, self.updater.average, self.state)
         checkpoint.write(self.around.checkpoint, tensors, {"progress": self.progress.to_json()})
         self._tell("saved")
 
@@ -213,29 +212,23 @@ class Trainer:
             self.state = self.model.initial_state(self.lanes.batch)
         tokens = (len(ids) - 1 - self.lanes.lookahead) * self.lanes.batch
         nats, penalty, state = self.model.loss(ids, self.state)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.updater.optimiser.zero_grad(set_to_none=True)
         (nats / tokens + penalty).backward()  # type: ignore[no-untyped-call]
-        before, after = clip_gradients(list(self.model.parameters()), self.config.clip, self.config.clip_value)
         progress.step += 1
         progress.place = self.lanes.after(progress.place)
         progress.tokens += tokens
-        if not (math.isfinite(before) and math.isfinite(float(nats.detach()))):
+        self._rate = rate(self.config, self._fraction()) * progress.rate_scale
+        loss, before, after = float(nats.detach()), math.nan, math.nan
+        if math.isfinite(loss):
+            before, after = self.updater.step(self._rate)
+        if not math.isfinite(before):
             self._skip()
             return
-        self._set_rate()
-        self.optimiser.step()
-        if self.average is not None:
-            self.average.update()
         self.state = state
         progress.skipped_in_a_row = 0
-        self._window.add(float(nats.detach()), tokens, before, after)
+        self._window.add(loss, tokens, before, after)
         if time.perf_counter() - self._window.start >= RECORD_SECONDS:
             self._record()
-
-    def _set_rate(self) -> None:
-        self._rate = rate(self.config, self._fraction()) * self.progress.rate_scale
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._rate
 
     def _skip(self) -> None:
         progress = self.progress
@@ -257,7 +250,7 @@ class Trainer:
                 f"set --lr lower than {self.config.lr:g} or --clip lower than {self.config.clip:g}"
             )
         tensors, _ = checkpoint.read(self.around.checkpoint)
-        checkpoint.restore(tensors, self.model, self.optimiser, self.average)
+        checkpoint.restore(tensors, self.model, self.updater.optimiser, self.updater.average)
         self.state = self.model.initial_state(self.lanes.batch)
         progress.rate_scale /= 2
         progress.skipped_in_a_row = 0
@@ -271,7 +264,7 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Held-out loss; the best model is kept; plateau decay. The averaged weights count where there are any."""
-        with nullcontext() if self.average is None else self.average.applied():
+        with nullcontext() if self.updater.average is None else self.updater.average.applied():
             self._evaluate_weights()
 
     def _evaluate_weights(self) -> None:

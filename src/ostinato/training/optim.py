@@ -1,13 +1,17 @@
-"""Optimisers, gradient clipping, and the running average of the weights."""
+"""Optimisers, gradient clipping, the running average of the weights, and all three in one step."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ostinato.kernels import native
+from ostinato.kernels.autograd import compiled
 from ostinato.training.settings import TrainingConfig
 
 
@@ -55,9 +59,12 @@ class Average:
 
     def update(self) -> None:
         """Take in the weights after a step."""
+        torch._foreach_lerp_(self.weights, [p.detach() for p in self._weights], 1.0 - self.keep())
         self.steps += 1
-        keep = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(self.weights, [p.detach() for p in self._weights], 1.0 - keep)
+
+    def keep(self) -> float:
+        """The share of the average that stays in the next step."""
+        return min(self.decay, (2 + self.steps) / (11 + self.steps))
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -68,6 +75,69 @@ class Average:
             yield
         finally:
             _copy(own, self._weights)
+
+
+class Updater:
+    """One step from gradients to weights: clipping, the optimiser, the average."""
+
+    def __init__(self, model: nn.Module, config: TrainingConfig, weight_decay: float) -> None:
+        self.optimiser = make_optimiser(model, config, weight_decay)
+        self.average = Average(model, config.average) if config.average else None
+        self._weights = list(model.parameters())
+        self._clip, self._clip_value = config.clip, config.clip_value
+
+    def step(self, rate: float) -> tuple[float, float]:
+        """The global norm of the gradients before clipping and after. Nothing changes when it is not finite."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        if isinstance(self.optimiser, torch.optim.AdamW) and all(map(compiled.possible, self._weights)):
+            return self._compiled_step(rate)
+        before, after = clip_gradients(self._weights, self._clip, self._clip_value)
+        if math.isfinite(before):
+            self.optimiser.step()
+            if self.average is not None:
+                self.average.update()
+        return before, after
+
+    def _compiled_step(self, rate: float) -> tuple[float, float]:
+        averages = dict(zip(self._weights, self.average.weights, strict=True)) if self.average else {}
+        tensors, steps = [], []
+        for group in self.optimiser.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                memory = self.optimiser.state[p]
+                if not memory:  # as torch begins it, so that a checkpoint of either can be read by the other
+                    memory |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(p)}
+                    memory["exp_avg_sq"] = torch.zeros_like(p)
+                tensors.append(
+                    native.Trained(
+                        _array(p.detach()),
+                        _array(p.grad.contiguous()),
+                        _array(memory["exp_avg"]),
+                        _array(memory["exp_avg_sq"]),
+                        _array(averages.get(p)),
+                        group["weight_decay"],
+                    )
+                )
+                steps.append(memory["step"])
+        if not tensors:
+            return 0.0, 0.0
+        keep = self.average.keep() if self.average else 0.0
+        options = self.optimiser.param_groups[0]
+        how = native.AdamW(
+            int(steps[0]) + 1, rate, options["betas"], options["eps"], self._clip, self._clip_value, keep
+        )
+        before, after = native.update(tensors, how, torch.get_num_threads())
+        if math.isfinite(before):
+            torch._foreach_add_(steps, 1)
+            if self.average is not None:
+                self.average.steps += 1
+        return before, after
+
+
+def _array(tensor: Tensor | None) -> Any:
+    return None if tensor is None else tensor.numpy()
 
 
 def _copy(values: list[Tensor], into: list[nn.Parameter]) -> None:

@@ -29,7 +29,7 @@ RATES = {
     "gru_reset_after": 0.005,
     "rnn": 0.004,
 }
-"""Of adamw, to width 256."""
+"""Of adamw, to width 256, for characters; the GRUs take the rate of the others where tokens are words."""
 
 SpeedOf = Callable[[ModelConfig, int, int, int | None], Speed]
 """Measures training a model at batch, bptt, threads."""
@@ -96,7 +96,7 @@ def plan(text: TextSize, given: Mapping[str, Any], speed_of: SpeedOf = probe) ->
     reads = _reading(text, choices, options, speed_of, batch * bptt)
     model = _model(text, choices, options, reads)
     regularisers = _regularisers(choices, reads(model) / text.tokens)
-    training = _training(choices, model)
+    training = _training(choices, model, words=text.words)
     choices.values = {**choices.given, **choices.values}
     return Plan(model, regularisers, training, choices.values["threads"], choices.values, choices.reasons)
 
@@ -187,10 +187,11 @@ def _regularisers(choices: _Choices, epochs: float) -> Regularisers:
     return Regularisers(**{**choices.given_of(Regularisers), **{name: choices.values[name] for name in names}})
 
 
-def _training(choices: _Choices, model: ModelConfig) -> TrainingConfig:
+def _training(choices: _Choices, model: ModelConfig, *, words: bool) -> TrainingConfig:
     optimiser = choices.given.get("optimiser", "adamw")
     width = max(model.hidden)
-    rates = {"adamw": RATES[model.cell] * min(1.0, (256 / width) ** 0.6), "sgd": 1.0, "rmsprop": 0.001}
+    cell = "lstm" if words and model.cell.startswith("gru") else model.cell
+    rates = {"adamw": RATES[cell] * min(1.0, (256 / width) ** 0.6), "sgd": 1.0, "rmsprop": 0.001}
     choices.choose("lr", float(f"{rates[optimiser]:.2g}"), f"for {optimiser}, {model.cell}, width {width}")
     brief = choices.given.get("minutes", 5.0) < 2
     choices.choose("evaluations", 10 if brief else 20, "each takes time from training" if brief else "every 5%")

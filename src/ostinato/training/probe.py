@@ -10,7 +10,7 @@ import torch
 from ostinato.bundle import GATES
 from ostinato.config import ModelConfig, Regularisers
 from ostinato.models.build import build
-from ostinato.training.optim import clip_gradients, make_optimiser
+from ostinato.training.optim import Updater
 from ostinato.training.settings import TrainingConfig
 
 PROBE_SECONDS = 0.4  # for each number of threads that is tried
@@ -74,17 +74,15 @@ def probe(model: ModelConfig, batch: int, bptt: int, threads: int | None = None)
 def _measure(model: ModelConfig, batch: int, bptt: int, threads: int) -> float:
     torch.set_num_threads(threads)
     network = build(model, USUAL)
-    config = TrainingConfig(batch, bptt, lr=1e-3, steps=1)
-    optimiser = make_optimiser(network, config, weight_decay=0.01)
+    updater = Updater(network, TrainingConfig(batch, bptt, lr=1e-3, steps=1), weight_decay=0.01)
     ids = torch.randint(model.vocab, (bptt + 1 + network.lookahead, batch))
     state = network.initial_state(batch)
     steps, start = -1, time.perf_counter()  # the first step warms up and does not count
     while steps < 1 or time.perf_counter() - start < PROBE_SECONDS:
         nats, penalty, state = network.loss(ids, state)
-        optimiser.zero_grad(set_to_none=True)
+        updater.optimiser.zero_grad(set_to_none=True)
         (nats / (batch * bptt) + penalty).backward()  # type: ignore[no-untyped-call]
-        clip_gradients(list(network.parameters()), config.clip, 0.0)
-        optimiser.step()
+        updater.step(1e-3)
         steps += 1
         if steps == 0:
             start = time.perf_counter()
