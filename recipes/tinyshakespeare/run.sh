@@ -6,5 +6,5 @@ out=${1:-tinyshakespeare}
 ostinato train "$text" -o "$out/minutes-3" --minutes 3 --evaluations 60 --level char
 ostinato train "$text" -o "$out/minutes-20" --minutes 20 --level char
 for level in char byte bpe word; do
-    ostinato train "$text" -o "$out/$level" --minutes 3 --level "$level"
+    ostinato train "$text" -o "$out/$level" --minutes 3 --threads 1 --level "$level"
 done
