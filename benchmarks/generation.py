@@ -1,7 +1,7 @@
 """One token after another: a step of two LSTM layers and the output layer, by ours and by its peers.
 
     pip install "ostinato[bench]"
-    python benchmarks/generation.py [--rounds 7] [--threads 2]
+    GOMP_SPINCOUNT=500 python benchmarks/generation.py [--rounds 7] [--threads 2]
 
 Microseconds a token, batch 1. Ours draws each token from the softmax of its scores; the peers' steps end at the scores,
 which favours them. All run in turn in one process; a ratio is the median over rounds. The scores of all are compared

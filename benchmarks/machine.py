@@ -21,6 +21,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "commit": _commit(),
+        "environment": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(("GOMP_", "OMP_"))},
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_portable, sys.argv[1:])]),
     }

@@ -1,9 +1,10 @@
 """Recurrent layers, forward and backward: ours, torch's, and a loop in torch, as shares of the machine's GEMM peak.
 
-    python benchmarks/training_kernels.py [--rounds 7] [--threads 2] [--cells lstm ...]
+    GOMP_SPINCOUNT=500 python benchmarks/training_kernels.py [--rounds 7] [--threads 2] [--cells lstm ...]
 
 A share counts three times the operations of the forward products. Peers run in turn with ours, in one process; the
-ratio is the median over rounds of the ratios within a round. Gradients are checked against each other first.
+ratio is the median over rounds of the ratios within a round. torch's threads spin for a short time only, as
+`ostinato.train` sets it: else they take the core that ours need.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A whole training step, ours and plain torch's of the same model: embedding, layers, output, loss, clipping, AdamW.
 
-    python benchmarks/training_step.py [--rounds 7] [--threads 2]
+    GOMP_SPINCOUNT=500 python benchmarks/training_step.py [--rounds 7] [--threads 2]
 
 Both in turn in one process; the ratio is the median over rounds. Losses of the two, from the same weights, are compared
 first. With --memory MODEL SIDE one side runs alone and says its peak memory: the table has it for the largest
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -201,12 +202,18 @@ def _memory(index: int, side: str, threads: int) -> float:
 
 def _say_memory(size: Size, side: str) -> None:
     """Print the megabytes that ten steps take beyond what the imports took."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _resident()
     step = _our_step(Ours(size)) if side == "ours" else _plain_step(Plain(size))
     ids = torch.randint(size.vocab, (size.T + 1, size.B))
     for _ in range(10):
         step(ids)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before)
+
+
+def _resident() -> float:
+    """Megabytes that this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
+    return pages * resource.getpagesize() / 1e6
 
 
 if __name__ == "__main__":

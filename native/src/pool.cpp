@@ -13,7 +13,7 @@
 namespace ost {
 namespace {
 
-constexpr int SPINS = 4000;  // tens of microseconds: longer than the wait between two calls of a training step
+constexpr int SPINS = 20000;  // about 0.2 ms: longer than a training step lets threads wait between two calls
 
 void pause() {
 #if defined(__x86_64__)

@@ -2,8 +2,8 @@
 // scores of all tokens.
 //
 // Scores are made the other way round, a row for each word of the vocabulary and a column for each token: so the weight
-// is read as it lies, and every product of forward and backward pass finds its panel ready. The softmax is not divided
-// out: what it would be divided by scales the tokens' rows instead.
+// is read as it lies, and every product of forward and backward pass finds its panel ready. Words go in chunks whose
+// scores stay in the cache: each has a largest score and a sum of its own, which are put together when all are known.
 
 #include <algorithm>
 #include <cmath>
@@ -22,7 +22,7 @@ namespace {
 
 constexpr int PANEL = TILE_VECTORS * W;       // tokens side by side
 constexpr int CHUNK = 240;                    // words at once: their weights and scores stay in the cache
-constexpr size_t SCORES = 4 << 20;            // scores in a group of tokens, about
+constexpr int MOST_SLOTS = 4;                  // panels that are learned from at once, while a chunk's gradient is at hand
 constexpr size_t PRIVATE_BYTES = 512 * 1024;  // up to here each thread has a gradient of the weight of its own
 
 size_t area(int rows, int columns) { return static_cast<size_t>(rows) * static_cast<size_t>(columns); }
@@ -34,6 +34,8 @@ struct Loss : ost_output {
 
     bool gradient() const { return d_x != nullptr; }
     int panels() const { return (N + PANEL - 1) / PANEL; }
+    int chunks() const { return (V + CHUNK - 1) / CHUNK; }
+    int words_of(int chunk) const { return std::min(CHUNK, V - chunk * CHUNK); }
     int width() const { return round_up(R, PANEL); }
     int vectors_of(int block) const { return std::min(TILE_VECTORS, (R - block + W - 1) / W); }
     int tokens_in(int panel) const { return std::min(PANEL, N - panel * PANEL); }
@@ -41,69 +43,65 @@ struct Loss : ost_output {
 
 // What one thread works with; `slot` is the place of a panel in its group.
 struct Share {
-    int word_begin, word_end;
+    int chunk_begin, chunk_end;
     float *d_weight, *d_bias;  // where its part of the gradient is added, by word
     float *columns;            // (slots, R, PANEL): the group's tokens, as columns
-    float *rows;               // (slots, R / PANEL, PANEL, PANEL): as rows, scaled
-    float *scores;             // (slots, words, PANEL)
+    float *rows;               // (slots, R / PANEL, PANEL, PANEL): as rows
+    float *scores;             // (slots, chunks, CHUNK, PANEL)
     float *d_columns[2];       // (slots, R, PANEL), of this group and of the one before
     float *tail;               // (CHUNK, PANEL)
     float *transposed;         // (PANEL, width)
+
+    float *scores_of(int slot, int chunk) const {
+        return scores + area(slot * (chunk_end - chunk_begin) + chunk - chunk_begin, CHUNK) * PANEL;
+    }
 };
 
-// By token of a group: for each thread the largest of its scores and the sum of their exponentials; the target's score.
+// By token of a group: for each chunk the largest score and the sum of e^(score - largest); the target's score.
 struct Softmax {
     std::vector<float> peaks, sums, targets;
 
-    Softmax(int parties, int tokens) : peaks(area(parties, tokens)), sums(area(parties, tokens)), targets(static_cast<size_t>(tokens)), tokens_(tokens) {}
-    float *peak(int rank, int slot) { return peaks.data() + area(rank, tokens_) + area(slot, PANEL); }
-    float *sum(int rank, int slot) { return sums.data() + area(rank, tokens_) + area(slot, PANEL); }
+    Softmax(int chunks, int slots)
+        : peaks(area(chunks * slots, PANEL)), sums(peaks.size()), targets(area(slots, PANEL)), chunks_(chunks) {}
+    float *peak(int slot, int chunk) { return peaks.data() + area(slot * chunks_ + chunk, PANEL); }
+    float *sum(int slot, int chunk) { return sums.data() + area(slot * chunks_ + chunk, PANEL); }
     float *target(int slot) { return targets.data() + area(slot, PANEL); }
 
   private:
-    int tokens_;
+    int chunks_;
 };
 
-// Scores of a share's words for a panel of tokens, and their largest by token.
-void score(const Loss &l, const Share &s, int panel, int slot, float *peak, float *target_scores) {
-    const float *columns = s.columns + area(slot, l.R) * PANEL;
-    float *scores = s.scores + area(slot, s.word_end - s.word_begin) * PANEL;
-    F most[TILE_VECTORS];
+// The scores of a chunk of words for a panel of tokens, as e^(score - largest).
+void score(const Loss &l, const Share &s, int panel, int slot, int chunk, Softmax &softmax) {
+    float *scores = s.scores_of(slot, chunk);
+    const int words = l.words_of(chunk), first = chunk * CHUNK;
+    product(words, TILE_VECTORS, l.R, l.weight + area(first, l.R), l.R, 1, s.columns + area(slot, l.R) * PANEL, scores, PANEL, false);
+    F most[TILE_VECTORS], sum[TILE_VECTORS] = {};
     for (F &m : most) m = all(-std::numeric_limits<float>::infinity());
-    for (int word = s.word_begin; word < s.word_end; word += CHUNK) {
-        const int words = std::min(CHUNK, s.word_end - word);
-        float *chunk = scores + area(word - s.word_begin, PANEL);
-        product(words, TILE_VECTORS, l.R, l.weight + area(word, l.R), l.R, 1, columns, chunk, PANEL, false);
-        for (int i = 0; i < words; i++) {
-            const F offset = all(l.bias ? l.bias[word + i] : 0.0f);
-            for (int v = 0; v < TILE_VECTORS; v++) {
-                const F value = load(chunk + area(i, PANEL) + v * W) + offset;
-                store(chunk + area(i, PANEL) + v * W, value);
-                most[v] = max(most[v], value);
-            }
-        }
-    }
-    for (int v = 0; v < TILE_VECTORS; v++) store(peak + v * W, most[v]);
-    for (int i = 0; i < l.tokens_in(panel); i++) {
-        const int64_t target = l.targets[panel * PANEL + i];
-        if (target >= s.word_begin && target < s.word_end)
-            target_scores[i] = scores[area(static_cast<int>(target) - s.word_begin, PANEL) + static_cast<size_t>(i)];
-    }
-}
-
-// Scores become e^(score - peak); their sum by token.
-void exponentiate(const Share &s, int slot, const float *peak, float *sum) {
-    float *scores = s.scores + area(slot, s.word_end - s.word_begin) * PANEL;
-    F total[TILE_VECTORS] = {}, shift[TILE_VECTORS];
-    for (int v = 0; v < TILE_VECTORS; v++) shift[v] = load(peak + v * W);
-    for (int i = 0; i < s.word_end - s.word_begin; i++)
+    for (int i = 0; i < words; i++) {
+        const F offset = all(l.bias ? l.bias[first + i] : 0.0f);
         for (int v = 0; v < TILE_VECTORS; v++) {
             float *at = scores + area(i, PANEL) + v * W;
-            const F e = exp(load(at) - shift[v]);
-            store(at, e);
-            total[v] += e;
+            const F value = load(at) + offset;
+            store(at, value);
+            most[v] = max(most[v], value);
         }
-    for (int v = 0; v < TILE_VECTORS; v++) store(sum + v * W, total[v]);
+    }
+    for (int i = 0; i < l.tokens_in(panel); i++) {
+        const int64_t word = l.targets[panel * PANEL + i] - first;
+        if (word >= 0 && word < words) softmax.target(slot)[i] = scores[area(static_cast<int>(word), PANEL) + static_cast<size_t>(i)];
+    }
+    for (int i = 0; i < words; i++)
+        for (int v = 0; v < TILE_VECTORS; v++) {
+            float *at = scores + area(i, PANEL) + v * W;
+            const F e = exp(load(at) - most[v]);
+            store(at, e);
+            sum[v] += e;
+        }
+    for (int v = 0; v < TILE_VECTORS; v++) {
+        store(softmax.peak(slot, chunk) + v * W, most[v]);
+        store(softmax.sum(slot, chunk) + v * W, sum[v]);
+    }
 }
 
 // A panel's tokens as columns (R, PANEL); those that are missing are 0.
@@ -115,8 +113,8 @@ void pack_tokens(const Loss &l, int panel, float *columns) {
     }
 }
 
-// The tokens' rows times `factors`, cut into blocks of PANEL columns: (blocks, PANEL, PANEL).
-void scale_rows(const Loss &l, int panel, const float *factors, float *rows) {
+// The tokens' rows, cut into blocks of PANEL columns: (blocks, PANEL, PANEL).
+void pack_rows(const Loss &l, int panel, float *rows) {
     for (int block = 0; block < l.R; block += PANEL) {
         const int step = l.vectors_of(block) * W;
         for (int i = 0; i < PANEL; i++)
@@ -124,56 +122,67 @@ void scale_rows(const Loss &l, int panel, const float *factors, float *rows) {
                 const int column = block + v * W;
                 const bool there = i < l.tokens_in(panel);
                 const F x = there ? load(l.x + area(panel * PANEL + i, l.R) + column, std::min(W, l.R - column)) : F{};
-                store(rows + area(block / PANEL, PANEL) * PANEL + i * step + v * W, x * all(factors[i]));
+                store(rows + area(block / PANEL, PANEL) * PANEL + i * step + v * W, x);
             }
     }
 }
 
-// Adds to the gradients of weight, bias and, as columns, tokens what a panel of exponentials brings.
-void accumulate(const Loss &l, const Share &s, int slot, const float *factors, float *d_all_columns) {
-    const float *scores = s.scores + area(slot, s.word_end - s.word_begin) * PANEL;
-    const float *rows = s.rows + area(slot, l.width()) * PANEL;
-    float *d_columns = d_all_columns + area(slot, l.R) * PANEL;
+// What the scores of a panel are divided by, in parts: the largest of all, and scale / sum (0 where there is no token).
+struct Normaliser {
+    float peak[PANEL], factor[PANEL];
+};
+
+// Turns a chunk's exponentials into the gradient of its scores: scale * (probability - 1 at the target).
+void differentiate(const Loss &l, const Share &s, int panel, int slot, int chunk, Softmax &softmax, const Normaliser &by) {
+    float *scores = s.scores_of(slot, chunk);
+    const int words = l.words_of(chunk);
     F factor[TILE_VECTORS];
-    for (int v = 0; v < TILE_VECTORS; v++) factor[v] = load(factors + v * W);
-    for (int word = s.word_begin; word < s.word_end; word += CHUNK) {
-        const int words = std::min(CHUNK, s.word_end - word);
-        const float *chunk = scores + area(word - s.word_begin, PANEL);
-        product(l.R, TILE_VECTORS, words, l.weight + area(word, l.R), 1, l.R, chunk, d_columns, PANEL, true);
-        for (int block = 0; block < l.R; block += PANEL) {
-            const float *of = rows + area(block / PANEL, PANEL) * PANEL;
-            float *d = s.d_weight + area(word, l.R) + block;
-            const int vectors = l.vectors_of(block);
-            if (block + vectors * W <= l.R) {
-                product(words, vectors, PANEL, chunk, PANEL, 1, of, d, l.R, true);
-                continue;
+    for (int v = 0; v < TILE_VECTORS; v++)
+        factor[v] = exp(load(softmax.peak(slot, chunk) + v * W) - load(by.peak + v * W)) * load(by.factor + v * W);
+    for (int first = 0; first < words; first += W) {
+        const int n = std::min(W, words - first);
+        F sums[W] = {};  // of W words; as columns they add up to the words' gradients of the bias
+        for (int i = 0; i < n; i++)
+            for (int v = 0; v < TILE_VECTORS; v++) {
+                float *at = scores + area(first + i, PANEL) + v * W;
+                const F d = load(at) * factor[v];
+                store(at, d);
+                sums[i] += d;
             }
-            product(words, vectors, PANEL, chunk, PANEL, 1, of, s.tail, vectors * W, false);
-            for (int i = 0; i < words; i++)
-                for (int column = block; column < l.R; column += W) {
-                    const int n = std::min(W, l.R - column);
-                    float *at = s.d_weight + area(word + i, l.R) + column;
-                    store(at, load(at, n) + load(s.tail + i * vectors * W + (column - block)), n);
-                }
-        }
-        for (int i = 0; i < words; i++) {
-            F sum{};
-            for (int v = 0; v < TILE_VECTORS; v++) sum = fma(load(chunk + area(i, PANEL) + v * W), factor[v], sum);
-            for (int j = 0; j < W; j++) s.d_bias[word + i] += sum[j];
-        }
+        transpose(sums);
+        float *bias = s.d_bias + chunk * CHUNK + first;
+        F total = load(bias, n);
+        for (const F &part : sums) total += part;
+        store(bias, total, n);
+    }
+    for (int i = 0; i < l.tokens_in(panel); i++) {
+        const int64_t word = l.targets[panel * PANEL + i] - chunk * CHUNK;
+        if (word < 0 || word >= words) continue;
+        scores[area(static_cast<int>(word), PANEL) + static_cast<size_t>(i)] -= l.scale;
+        s.d_bias[chunk * CHUNK + word] -= l.scale;
     }
 }
 
-// What the target itself takes away: the gradient of a token's loss has -1 at it.
-void subtract_targets(const Loss &l, const Share &s, int panel) {
-    for (int i = 0; i < l.tokens_in(panel); i++) {
-        const int token = panel * PANEL + i;
-        const int64_t target = l.targets[token];
-        if (target < s.word_begin || target >= s.word_end) continue;
-        float *d = s.d_weight + area(static_cast<int>(target), l.R);
-        const float *x = l.x + area(token, l.R);
-        for (int k = 0; k < l.R; k++) d[k] -= l.scale * x[k];
-        s.d_bias[target] -= l.scale;
+// Adds to the gradients of weight and, as columns, tokens what a chunk brings for a panel.
+void accumulate(const Loss &l, const Share &s, int slot, int chunk, float *d_columns) {
+    const float *scores = s.scores_of(slot, chunk), *rows = s.rows + area(slot, l.width()) * PANEL;
+    const int words = l.words_of(chunk), first = chunk * CHUNK;
+    product(l.R, TILE_VECTORS, words, l.weight + area(first, l.R), 1, l.R, scores, d_columns + area(slot, l.R) * PANEL, PANEL, true);
+    for (int block = 0; block < l.R; block += PANEL) {
+        const float *of = rows + area(block / PANEL, PANEL) * PANEL;
+        float *d = s.d_weight + area(first, l.R) + block;
+        const int vectors = l.vectors_of(block);
+        if (block + vectors * W <= l.R) {
+            product(words, vectors, PANEL, scores, PANEL, 1, of, d, l.R, true);
+            continue;
+        }
+        product(words, vectors, PANEL, scores, PANEL, 1, of, s.tail, vectors * W, false);
+        for (int i = 0; i < words; i++)
+            for (int column = block; column < l.R; column += W) {
+                const int n = std::min(W, l.R - column);
+                float *at = s.d_weight + area(first + i, l.R) + column;
+                store(at, load(at, n) + load(s.tail + i * vectors * W + (column - block)), n);
+            }
     }
 }
 
@@ -185,7 +194,7 @@ struct Party {
     Barrier barrier;
 
     Party(const Loss &l, int parties, int slots)
-        : l(l), parties(parties), slots(slots), softmax{{parties, slots * PANEL}, {parties, slots * PANEL}} {
+        : l(l), parties(parties), slots(slots), softmax{{l.chunks(), slots}, {l.chunks(), slots}} {
         barrier.set(parties);
     }
 
@@ -199,12 +208,11 @@ struct Party {
             const int first = group * slots, count = std::min(slots, l.panels() - first);
             for (int slot = 0; slot < count; slot++) {
                 pack_tokens(l, first + slot, mine.columns + area(slot, l.R) * PANEL);
-                score(l, mine, first + slot, slot, softmax[turn].peak(rank, slot), softmax[turn].target(slot));
-                exponentiate(mine, slot, softmax[turn].peak(rank, slot), softmax[turn].sum(rank, slot));
+                for (int chunk = mine.chunk_begin; chunk < mine.chunk_end; chunk++) score(l, mine, first + slot, slot, chunk, softmax[turn]);
             }
             barrier.wait();
             if (before >= 0 && l.gradient()) finish_tokens(rank, shares, before, turn ^ 1);
-            for (int slot = 0; slot < count; slot++) learn(rank, mine, first + slot, slot, turn);
+            learn(rank, mine, first, count, turn);
             before = group;
         }
         barrier.wait();
@@ -212,33 +220,38 @@ struct Party {
     }
 
   private:
-    void learn(int rank, const Share &mine, int panel, int slot, int turn) {
-        float factors[PANEL];
-        Softmax &s = softmax[turn];
-        for (int i = 0; i < PANEL; i++) {
-            float peak = s.peak(0, slot)[i];
-            for (int other = 1; other < parties; other++) peak = std::max(peak, s.peak(other, slot)[i]);
-            double total = 0.0;
-            for (int other = 0; other < parties; other++)
-                total += static_cast<double>(s.sum(other, slot)[i]) * std::exp(static_cast<double>(s.peak(other, slot)[i] - peak));
-            const bool there = i < l.tokens_in(panel);
-            factors[i] = there ? l.scale * static_cast<float>(std::exp(static_cast<double>(s.peak(rank, slot)[i] - peak)) / total) : 0.0f;
-            if (rank == 0 && there) l.nats[panel * PANEL + i] = static_cast<float>(std::log(total) + static_cast<double>(peak - s.target(slot)[i]));
-        }
+    void learn(int rank, const Share &mine, int first, int count, int turn) {
+        Normaliser by[MOST_SLOTS];
+        for (int slot = 0; slot < count; slot++) by[slot] = normalise(rank, first + slot, slot, softmax[turn]);
         if (!l.gradient()) return;
-        scale_rows(l, panel, factors, mine.rows + area(slot, l.width()) * PANEL);
         float *d_columns = mine.d_columns[turn];
-        std::fill_n(d_columns + area(slot, l.R) * PANEL, area(l.R, PANEL), 0.0f);
-        accumulate(l, mine, slot, factors, d_columns);
-        for (int k = 0; k < l.R; k++)
-            for (int v = 0; v < TILE_VECTORS; v++) {
-                float *at = d_columns + (area(slot, l.R) + static_cast<size_t>(k)) * PANEL + v * W;
-                store(at, load(at) * load(factors + v * W));
+        std::fill_n(d_columns, area(count * l.R, PANEL), 0.0f);
+        for (int slot = 0; slot < count; slot++) pack_rows(l, first + slot, mine.rows + area(slot, l.width()) * PANEL);
+        for (int chunk = mine.chunk_begin; chunk < mine.chunk_end; chunk++)
+            for (int slot = 0; slot < count; slot++) {
+                differentiate(l, mine, first + slot, slot, chunk, softmax[turn], by[slot]);
+                accumulate(l, mine, slot, chunk, d_columns);
             }
-        subtract_targets(l, mine, panel);
     }
 
-    // The gradient of a group's tokens: the sum of what every thread's words bring, less the target's row.
+    // The chunks' parts together, in their order: they do not depend on who computed which.
+    Normaliser normalise(int rank, int panel, int slot, Softmax &s) const {
+        Normaliser by;
+        for (int i = 0; i < PANEL; i++) {
+            float peak = s.peak(slot, 0)[i];
+            for (int chunk = 1; chunk < l.chunks(); chunk++) peak = std::max(peak, s.peak(slot, chunk)[i]);
+            double total = 0.0;
+            for (int chunk = 0; chunk < l.chunks(); chunk++)
+                total += static_cast<double>(s.sum(slot, chunk)[i]) * std::exp(static_cast<double>(s.peak(slot, chunk)[i] - peak));
+            const bool there = i < l.tokens_in(panel);
+            by.peak[i] = peak;
+            by.factor[i] = there ? static_cast<float>(static_cast<double>(l.scale) / total) : 0.0f;
+            if (rank == 0 && there) l.nats[panel * PANEL + i] = static_cast<float>(std::log(total) + static_cast<double>(peak - s.target(slot)[i]));
+        }
+        return by;
+    }
+
+    // The gradient of a group's tokens: the sum of what every thread's words bring.
     void finish_tokens(int rank, const std::vector<Share> &shares, int group, int turn) const {
         const int first = group * slots, count = std::min(slots, l.panels() - first);
         float *rows = shares[static_cast<size_t>(rank)].transposed;
@@ -253,8 +266,7 @@ struct Party {
 
     void put(const float *row, int token, bool first_part) const {
         float *d = l.d_x + area(token, l.R);
-        const float *weight = l.weight + area(static_cast<int>(l.targets[token]), l.R);
-        for (int k = 0; k < l.R; k++) d[k] = row[k] + (first_part ? -l.scale * weight[k] : d[k]);
+        for (int k = 0; k < l.R; k++) d[k] = first_part ? row[k] : d[k] + row[k];
     }
 };
 
@@ -267,7 +279,7 @@ size_t take(Share &s, float *memory, const Loss &l, int slots, bool own_gradient
     };
     s.columns = next(area(slots * l.R, PANEL));
     s.rows = next(area(slots * l.width(), PANEL));
-    s.scores = next(area(slots * (s.word_end - s.word_begin), PANEL));
+    s.scores = next(area(slots * (s.chunk_end - s.chunk_begin), CHUNK) * PANEL);
     for (float *&d : s.d_columns) d = next(area(slots * l.R, PANEL));
     s.tail = next(area(CHUNK, PANEL));
     s.transposed = next(area(PANEL, l.width()));
@@ -287,13 +299,13 @@ bool output(const ost_output &given, int threads) {
     Lease lease(threads);
     const bool by_tokens = area(l.V, l.R) * sizeof(float) <= PRIVATE_BYTES && l.panels() >= lease.threads();
     const int n = lease.threads(), parties = by_tokens ? 1 : n;
-    const int slots = by_tokens ? 1 : std::clamp(static_cast<int>(SCORES / area(l.V, PANEL)), 1, 4);
+    const int slots = by_tokens ? 1 : MOST_SLOTS;
     std::vector<Share> shares(static_cast<size_t>(n));
     size_t floats = 0;
     for (int i = 0; i < n; i++) {
         Share &s = shares[static_cast<size_t>(i)];
-        s.word_begin = by_tokens ? 0 : static_cast<int>(1LL * l.V * i / n);
-        s.word_end = by_tokens ? l.V : static_cast<int>(1LL * l.V * (i + 1) / n);
+        s.chunk_begin = by_tokens ? 0 : l.chunks() * i / n;
+        s.chunk_end = by_tokens ? l.chunks() : l.chunks() * (i + 1) / n;
         s.d_weight = l.d_weight;
         s.d_bias = l.d_bias;
         floats += take(s, nullptr, l, slots, by_tokens);

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ostinato.kernels import native
 from ostinato.kernels.autograd.loops import Parts, d_seen, rows
-from ostinato.kernels.autograd.products import outer, product
 from ostinato.kernels.reference import find
 
 
@@ -44,6 +43,19 @@ def run(cell: str, activation: str, tasks: Sequence[Task]) -> list[tuple[Tensor,
     return [(results[i], results[i + 1 : i + each]) for i in range(0, len(results), each)]
 
 
+def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``a b + bias`` by the core: ``a (M, K)``, ``b (K, N)``, each perhaps a transposed view."""
+    out = a.new_empty(a.shape[0], b.shape[1])
+    arrays = (t.detach().numpy() for t in (a, b, out))
+    native.multiply(*arrays, torch.get_num_threads(), None if bias is None else bias.detach().numpy())
+    return out
+
+
+def outer(d: Tensor, x: Tensor) -> Tensor:
+    """``d^T x``, the gradient of a weight: ``d (N, M)``, ``x (N, K)`` give ``(M, K)``."""
+    return product(d.t(), x)
+
+
 class _Compiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cell: str, activation: str, tasks: Sequence[Task], *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -71,7 +83,7 @@ class _Run:
     def __init__(self, cell: str, activation: str, task: Task) -> None:
         self.cell, self.activation, self.task = cell, activation, task
         T, B, _ = task.x.shape
-        self.gates = product(rows(task.x), task.weights["weight_ih"], task.weights["bias"]).view(T, B, -1)
+        self.gates = product(rows(task.x), task.weights["weight_ih"].t(), task.weights["bias"]).view(T, B, -1)
         self.parts = tuple(part.new_empty(T + 1, *part.shape) for part in task.state)
         for room, part in zip(self.parts, task.state, strict=True):
             room[0] = part
@@ -112,7 +124,7 @@ class _Back:
         """In the order of ``Task.tensors``."""
         task = self.run.task
         d_rows = rows(self.d_gates)
-        d_x = product(d_rows, task.weights["weight_ih"].t()).view(task.x.shape) if need_x else None
+        d_x = product(d_rows, task.weights["weight_ih"]).view(task.x.shape) if need_x else None
         d_weights = {"weight_ih": outer(d_rows, rows(task.x)), "bias": d_rows.sum(0), **self._recurrent_weights()}
         return d_x, *(d_weights[name] for name in task.weights), *self.d_state
 
