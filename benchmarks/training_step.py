@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -202,18 +201,18 @@ def _memory(index: int, side: str, threads: int) -> float:
 
 def _say_memory(size: Size, side: str) -> None:
     """Print the megabytes that ten steps take beyond what the imports took."""
-    before = _resident()
+    before = _memory_of("VmRSS")
     step = _our_step(Ours(size)) if side == "ours" else _plain_step(Plain(size))
     ids = torch.randint(size.vocab, (size.T + 1, size.B))
     for _ in range(10):
         step(ids)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before)
+    print(_memory_of("VmHWM") - before)
 
 
-def _resident() -> float:
-    """Megabytes that this process holds now."""
-    pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
-    return pages * resource.getpagesize() / 1e6
+def _memory_of(name: str) -> float:
+    """Megabytes of this process as Linux counts them; its peak (VmHWM) is its own, not that of who started it."""
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1e3
 
 
 if __name__ == "__main__":

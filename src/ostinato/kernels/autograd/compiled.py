@@ -46,8 +46,8 @@ def run(cell: str, activation: str, tasks: Sequence[Task]) -> list[tuple[Tensor,
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """``a b + bias`` by the core: ``a (M, K)``, ``b (K, N)``, each perhaps a transposed view."""
     out = a.new_empty(a.shape[0], b.shape[1])
-    arrays = (t.detach().numpy() for t in (a, b, out))
-    native.multiply(*arrays, torch.get_num_threads(), None if bias is None else bias.detach().numpy())
+    offset = None if bias is None else bias.detach().numpy()
+    native.multiply(a.detach().numpy(), b.detach().numpy(), out.numpy(), torch.get_num_threads(), offset)
     return out
 
 
