@@ -28,6 +28,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 
 from ostinato.kernels import native
+from ostinato.types import Sampling
 
 SIZES = ((65, 128), (65, 512), (10_000, 650), (256, 1024))
 STREAMS = 64
@@ -106,7 +107,7 @@ def our_seconds(engine: native.NativeEngine, streams: int, threads: int) -> floa
     """Of one step of all streams, drawing included."""
     states = np.zeros((streams, engine.state_width), np.float32)
     uniforms = np.random.default_rng(0).random((64, streams))
-    return seconds(lambda: engine.write(states, uniforms, native.Sampling(), threads).ids) / len(uniforms)
+    return seconds(lambda: engine.write(states, uniforms, Sampling(), threads).ids) / len(uniforms)
 
 
 def torch_step(model: Model) -> Step:

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
@@ -13,7 +14,7 @@
 namespace ost {
 namespace {
 
-constexpr int SPINS = 20000;  // about 0.2 ms: longer than a training step lets threads wait between two calls
+constexpr int SPINS = 20000;  // longer than a training step lets threads wait between two calls
 
 void pause() {
 #if defined(__x86_64__)

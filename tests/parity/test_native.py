@@ -244,3 +244,18 @@ def test_a_wrong_product_is_refused():
         native.multiply(a, b, np.zeros((4, 2), np.float32), 1)
     with pytest.raises(NativeError, match="expected whole rows or columns"):
         native.multiply(a, b, np.zeros((4, 2), np.float32).T, 1)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name == "whole"], ids=str)
+def test_an_input_with_gaps_is_read_as_it_is(case):
+    p = problem(case, np.float32)
+    weights = {name: torch.tensor(weight, requires_grad=True) for name, weight in p.weights.items()}
+    state = tuple(map(torch.tensor, p.state))
+    dense = torch.tensor(p.x)
+    gaps = torch.stack([dense, dense], dim=-1).flatten(2)[:, :, ::2]
+    found = []
+    for x in (dense, gaps):
+        ((outputs, _),) = recurrent_together(case.cell, [(x, weights, state)], activation=case.activation, keeps=[None])
+        found.append([outputs, *torch.autograd.grad(outputs, list(weights.values()), torch.tensor(p.d_outputs))])
+    for first, second in zip(*found, strict=True):
+        np.testing.assert_array_equal(as_array(first), as_array(second))

@@ -112,7 +112,7 @@ def test_neither_neighbours_nor_threads_nor_instruction_set_change_a_stream(cell
                 states[:-1] = np.random.default_rng(B).normal(size=states[:-1].shape)
                 drawn = np.random.default_rng(B).random((12, B))
                 drawn[:, -1:] = uniforms
-                made = engine.write(states, drawn, native.Sampling(0.8), threads)
+                made = engine.write(states, drawn, Sampling(0.8), threads)
                 found.append((made.ids[:, -1], made.logprobs[:, -1], made.states[:, -1], states[-1]))
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
@@ -167,9 +167,9 @@ def test_equal_scores_are_broken_by_the_lower_id():
         "rnn", "tanh", [native.LayerWeights(weights)], **scores, output_bias=np.array([0, 1, 1, 1], np.float32)
     )
     states = np.zeros((1, engine.state_width), np.float32)
-    for how in (native.Sampling(temperature=0.0), native.Sampling(top_k=1)):
+    for how in (Sampling(temperature=0.0), Sampling(top_k=1)):
         assert engine.write(states, np.full((1, 1), 0.999), how, 1).ids.item() == 1
-    made = engine.write(states, np.array([[0.0], [0.4], [0.6], [0.999]]), native.Sampling(top_k=2), 1)
+    made = engine.write(states, np.array([[0.0], [0.4], [0.6], [0.999]]), Sampling(top_k=2), 1)
     assert made.ids.ravel().tolist() == [1, 1, 2, 2]
 
 

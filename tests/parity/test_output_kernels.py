@@ -135,3 +135,15 @@ def test_the_gpu_agrees(size):
     torch.testing.assert_close(there.cpu(), here)
     leaves = (x, weight, bias)
     assert_gradients_agree(torch.autograd.grad(there, leaves), torch.autograd.grad(here, leaves))
+
+
+def test_tensors_that_lie_transposed_get_their_gradients():
+    (x, weight, bias), targets = data(70, 33, 65)
+    turned = [
+        x.detach().t().contiguous().t().requires_grad_(),
+        weight.detach().t().contiguous().t().requires_grad_(),
+        bias,
+    ]
+    expected = functional.cross_entropy(functional.linear(x, weight, bias), targets, reduction="sum")
+    actual = torch.autograd.grad(linear_cross_entropy(*turned, targets), turned)
+    assert_gradients_agree(actual, torch.autograd.grad(expected, (x, weight, bias)))

@@ -65,7 +65,8 @@ def _engine(vocab: int, hidden: int) -> Engine:
 
 
 def _writing(vocab: int, hidden: int) -> dict[str, Any]:
-    engine, state = (made := _engine(vocab, hidden)), made.start()
+    engine = _engine(vocab, hidden)
+    state = engine.start()
     if isinstance(engine, CompiledEngine):
         uniforms = np.random.default_rng(0).random((16, 1))
         seconds = _seconds(lambda: engine.write(state, uniforms, Sampling())) / len(uniforms)

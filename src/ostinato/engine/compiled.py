@@ -31,8 +31,7 @@ class CompiledEngine(Engine):
 
     def write(self, state: State, uniforms: NDArray[np.float64], how: Sampling, banned: Sequence[int] = ()) -> Written:
         """Go on from ``state`` for as many tokens as ``uniforms (steps, B)``, in [0, 1), has rows."""
-        settings = native.Sampling(how.temperature, how.top_k or 0, how.top_p, how.min_p)
-        made = self._native.write(self._rows(state), uniforms, settings, native.threads(), banned)
+        made = self._native.write(self._rows(state), uniforms, how, native.threads(), banned)
         return Written(made.ids, made.logprobs, lambda step: self._state(made.states[step]))
 
     @cached_property

@@ -90,7 +90,8 @@ class Updater:
         """The global norm of the gradients before clipping and after. Nothing changes when it is not finite."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        if isinstance(self.optimiser, torch.optim.AdamW) and all(map(compiled.possible, self._weights)):
+        possible = all(p.grad is not None and compiled.possible(p) for p in self._weights)
+        if isinstance(self.optimiser, torch.optim.AdamW) and possible:
             return self._compiled_step(rate)
         before, after = clip_gradients(self._weights, self._clip, self._clip_value)
         if math.isfinite(before):
@@ -104,8 +105,6 @@ class Updater:
         tensors, steps = [], []
         for group in self.optimiser.param_groups:
             for p in group["params"]:
-                if p.grad is None:
-                    continue
                 memory = self.optimiser.state[p]
                 if not memory:  # as torch begins it, so that a checkpoint of either can be read by the other
                     memory |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(p)}
@@ -121,8 +120,6 @@ class Updater:
                     )
                 )
                 steps.append(memory["step"])
-        if not tensors:
-            return 0.0, 0.0
         keep = self.average.keep() if self.average else 0.0
         options = self.optimiser.param_groups[0]
         how = native.AdamW(

@@ -83,7 +83,8 @@ class _Run:
     def __init__(self, cell: str, activation: str, task: Task) -> None:
         self.cell, self.activation, self.task = cell, activation, task
         T, B, _ = task.x.shape
-        self.gates = product(rows(task.x), task.weights["weight_ih"].t(), task.weights["bias"]).view(T, B, -1)
+        self.x = rows(task.x).contiguous()
+        self.gates = product(self.x, task.weights["weight_ih"].t(), task.weights["bias"]).view(T, B, -1)
         self.parts = tuple(part.new_empty(T + 1, *part.shape) for part in task.state)
         for room, part in zip(self.parts, task.state, strict=True):
             room[0] = part
@@ -125,7 +126,7 @@ class _Back:
         task = self.run.task
         d_rows = rows(self.d_gates)
         d_x = product(d_rows, task.weights["weight_ih"]).view(task.x.shape) if need_x else None
-        d_weights = {"weight_ih": outer(d_rows, rows(task.x)), "bias": d_rows.sum(0), **self._recurrent_weights()}
+        d_weights = {"weight_ih": outer(d_rows, self.run.x), "bias": d_rows.sum(0), **self._recurrent_weights()}
         return d_x, *(d_weights[name] for name in task.weights), *self.d_state
 
     def _recurrent_weights(self) -> dict[str, Tensor]:

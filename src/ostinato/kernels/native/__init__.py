@@ -4,7 +4,7 @@ Everything here checks what it passes on: the core itself checks nothing. ``avai
 without one the rest raises ``NativeError``, and the package goes on with numpy and torch.
 """
 
-from ostinato.kernels.native.engine import LayerWeights, NativeEngine, Sampling, Written
+from ostinato.kernels.native.engine import LayerWeights, NativeEngine, Written
 from ostinato.kernels.native.library import (
     apply,
     available,
@@ -23,7 +23,6 @@ __all__ = [
     "LayerWeights",
     "NativeEngine",
     "OutputGradients",
-    "Sampling",
     "Trained",
     "Written",
     "apply",

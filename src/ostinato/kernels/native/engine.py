@@ -15,6 +15,7 @@ from ostinato.errors import NativeError
 from ostinato.kernels.native.library import Array, address, check, core
 from ostinato.kernels.native.sequences import cell_number
 from ostinato.kernels.reference import find, weight_shapes
+from ostinato.types import Sampling
 
 _POINTER = ctypes.c_void_p
 _WEIGHTS = ("weight_ih", "bias", "weight_hh", "bias_hn", "weight_ci", "weight_cf", "weight_co")
@@ -57,16 +58,6 @@ class LayerWeights:
 
     weights: dict[str, Array]
     norm: tuple[Array, Array] | None = None
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are drawn, as in ``decode.sampling``; ``top_k`` 0 keeps all."""
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -151,7 +142,7 @@ class NativeEngine:
             np.empty((steps, B, self.state_width), np.float32),
         )
         writing = _Writing(
-            B, steps, states.ctypes.data, uniforms.ctypes.data, how.temperature, how.top_p, how.min_p, how.top_k,
+            B, steps, states.ctypes.data, uniforms.ctypes.data, how.temperature, how.top_p, how.min_p, how.top_k or 0,
             len(bans), bans.ctypes.data, written.ids.ctypes.data, written.logprobs.ctypes.data,
             written.states.ctypes.data,
         )  # fmt: skip
