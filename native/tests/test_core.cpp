@@ -41,12 +41,15 @@ struct Size {
     int T, B, H;
 };
 
+constexpr int INPUTS = 9;
+
 // All arrays of a layer, and what is left in them after a forward and a backward pass.
 struct Problem {
     int cell;
     Size size;
     bool ragged, held;
-    Floats weight_hh, bias_hn, weight_ci, weight_cf, weight_co, keep_h, keep_c, gates, h, c, extra, d_outputs, d_h, d_c, d_gates, d_extra;
+    Floats x, weight_ih, bias, weight_hh, bias_hn, weight_ci, weight_cf, weight_co, keep_h, keep_c, gates, h, c, extra;
+    Floats d_outputs, d_h, d_c, d_x, d_weight_ih, d_bias, d_weight_hh, d_bias_hn, d_weight_ci, d_weight_cf, d_weight_co;
     std::vector<int32_t> lengths;
 
     Problem(int cell, Size size, bool ragged, bool held) : cell(cell), size(size), ragged(ragged), held(held) {
@@ -54,7 +57,11 @@ struct Problem {
         const size_t G = cell <= OST_RNN_ELU ? 1 : (cell <= OST_GRU_RESET_AFTER ? 3 : 4);
         const size_t units = static_cast<size_t>(H), state = static_cast<size_t>(B) * units;
         const size_t sequence = static_cast<size_t>(T) * state;
+        const size_t inputs = INPUTS, N = static_cast<size_t>(T) * static_cast<size_t>(B);
         Random random;
+        x = random.floats(N * inputs);
+        weight_ih = random.floats(G * units * inputs, 0.3f);
+        bias = random.floats(G * units);
         weight_hh = random.floats(G * units * units, 0.3f);
         bias_hn = random.floats(units);
         const size_t seen = cell == OST_PEEPHOLE ? units * units : units;
@@ -65,15 +72,19 @@ struct Problem {
         keep_c = random.floats(sequence);
         for (float &k : keep_h) k = k * k;
         for (float &k : keep_c) k = k > 0 ? 1.0f : 0.0f;
-        gates = random.floats(G * sequence);
+        gates = Floats(G * sequence);
         h = random.floats(sequence + state);
         c = random.floats(sequence + state);
         extra = Floats(sequence);
         d_outputs = random.floats(sequence);
         d_h = random.floats(state);
         d_c = random.floats(state);
-        d_gates = Floats(G * sequence);
-        d_extra = Floats(sequence);
+        d_x = Floats(x.size());
+        d_weight_ih = Floats(weight_ih.size());
+        d_bias = Floats(bias.size());
+        d_weight_hh = Floats(weight_hh.size());
+        d_bias_hn = Floats(bias_hn.size());
+        d_weight_ci = d_weight_cf = d_weight_co = Floats(seen);
         for (int row = 0; row < B; row++) lengths.push_back(1 + row % T);
     }
 
@@ -82,7 +93,12 @@ struct Problem {
         l.cell = cell;
         l.T = size.T;
         l.B = size.B;
+        l.I = INPUTS;
         l.H = size.H;
+        l.reversed = held;  // as good a half of the cases as any
+        l.x = x.data();
+        l.weight_ih = weight_ih.data();
+        l.bias = bias.data();
         l.weight_hh = weight_hh.data();
         l.bias_hn = bias_hn.data();
         l.weight_ci = weight_ci.data();
@@ -98,14 +114,20 @@ struct Problem {
         l.d_outputs = d_outputs.data();
         l.d_h = d_h.data();
         l.d_c = d_c.data();
-        l.d_gates = d_gates.data();
-        l.d_extra = d_extra.data();
+        l.d_x = ragged ? nullptr : d_x.data();
+        l.d_weight_ih = d_weight_ih.data();
+        l.d_bias = d_bias.data();
+        l.d_weight_hh = d_weight_hh.data();
+        l.d_bias_hn = d_bias_hn.data();
+        l.d_weight_ci = d_weight_ci.data();
+        l.d_weight_cf = d_weight_cf.data();
+        l.d_weight_co = d_weight_co.data();
         return l;
     }
 
     Floats results() const {
         Floats all;
-        for (const Floats *part : {&gates, &h, &c, &d_h, &d_c, &d_gates}) all.insert(all.end(), part->begin(), part->end());
+        for (const Floats *part : {&gates, &h, &c, &extra, &d_h, &d_c, &d_x, &d_weight_ih, &d_bias, &d_weight_hh, &d_bias_hn, &d_weight_ci, &d_weight_cf, &d_weight_co}) all.insert(all.end(), part->begin(), part->end());
         return all;
     }
 };

@@ -1,10 +1,12 @@
 """The kernels, each broken in one place on purpose: the table of cases, or the test of that kernel, must fail."""
 
+import numpy as np
 import pytest
 import torch
 from mutants.mutate import mutant
 from parity.cases import CASES, assert_close, by_reference, directional_error, problem
 from parity.test_output_kernels import assert_gradients_agree, data
+from parity.test_reversed import hold_reversed
 from parity.torch_kernels import by_torch
 from torch.nn import functional
 
@@ -113,6 +115,16 @@ SEQUENCE_MUTANTS = {
 }  # fmt: skip
 
 
+REVERSE_MUTANTS = [
+    ("reverse", "where(t < lengths, lengths - 1 - t, t)", "where(t < T, T - 1 - t, lengths)"),
+    ("reverse", "lengths - 1 - t", "(lengths - 2 - t) % lengths"),
+    ("reverse", "x.flip(0)", "x"),
+    ("_recurrent_in_direction", "return reverse(outputs, lengths), final", "return outputs, final"),
+    ("_recurrent_in_direction", "reverse(x, lengths)", "x"),
+    ("_recurrent_in_direction", "reverse(k, lengths)", "k"),
+]
+
+
 def hold_reference(cell, module):
     """Every case of ``cell`` against the sound definition."""
     for case in CASES:
@@ -171,6 +183,14 @@ def test_the_table_kills_sequences(cell, inside, old, new):
     broken = mutant("ostinato.kernels.autograd.sequence", old, new, inside)
     with pytest.raises(AssertionError):
         hold_torch(cell, broken)
+
+
+@pytest.mark.parametrize(("inside", "old", "new"), REVERSE_MUTANTS)
+def test_the_reversed_table_kills_directions(inside, old, new):
+    broken = mutant("ostinato.kernels.autograd.sequence", old, new, inside)
+    with pytest.raises(AssertionError):
+        for case in CASES:
+            hold_reversed(case, np.float64, broken)
 
 
 @pytest.mark.parametrize("cell", LOOP_MUTANTS)

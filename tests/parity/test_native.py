@@ -15,7 +15,7 @@ from parity.torch_kernels import as_array, by_torch
 
 from ostinato.errors import ConfigError, NativeError
 from ostinato.kernels import native
-from ostinato.kernels.autograd import compiled, recurrent_together
+from ostinato.kernels.autograd import compiled, recurrent, recurrent_together
 
 ISAS = native.instruction_sets()
 # Blocks of units, of rows and of depth that do not come out even; the last one is shared out among threads by units.
@@ -44,14 +44,13 @@ def test_the_core_gives_what_the_definition_says(case, isa):
 @pytest.mark.parametrize("case", ODD + SHARED, ids=str)
 def test_neither_threads_nor_instruction_set_change_a_bit(case):
     p = problem(case, np.float32)
-    p.weights["weight_ih"][:] = 0.0  # whose product is not the core's
     found = []
     for isa in ISAS:
         for threads in (1, 2, 3, 7):
             native.use_instruction_set(isa)
             torch.set_num_threads(threads)
             result = by_torch(case, p)
-            found.append([result.outputs, *result.final, *result.d_state])
+            found.append([array for _, array in result.arrays()])
     for other in found[1:]:
         for first, second in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(first, second)
@@ -71,9 +70,9 @@ def test_layers_at_once_are_layers_one_by_one(case):
         layers.append((torch.tensor(p.x), weights, tuple(torch.tensor(part) for part in p.state)))
         keeps.append(None if p.keep is None else tuple(torch.tensor(k) for k in p.keep))
     options = {"activation": case.activation, "lengths": lengths}
-    together = recurrent_together(case.cell, layers, keeps=keeps, **options)
+    together = recurrent_together(case.cell, layers, keeps=keeps, reversed=[False, False], **options)
     for i, layer in enumerate(layers):
-        ((outputs, final),) = recurrent_together(case.cell, [layer], keeps=[keeps[i]], **options)
+        ((outputs, final),) = recurrent_together(case.cell, [layer], keeps=[keeps[i]], reversed=[False], **options)
         np.testing.assert_array_equal(as_array(together[i][0]), as_array(outputs))
         for first, second in zip(together[i][1], final, strict=True):
             np.testing.assert_array_equal(as_array(first), as_array(second))
@@ -202,15 +201,14 @@ def test_an_unknown_instruction_set_is_refused():
 # Misuse: refused with what came and what was expected, before the core sees it
 
 
-def layer(**changed):
-    T, B, H = 3, 2, 5
-    arrays = {
-        "weight_hh": np.zeros((4 * H, H), np.float32),
-        "gates": np.zeros((T, B, 4 * H), np.float32),
-        "h": np.zeros((T + 1, B, H), np.float32),
-        "c": np.zeros((T + 1, B, H), np.float32),
-    }
-    return native.Layer("lstm", **{**arrays, **changed})
+def layer(lengths=None, **changed):
+    T, B, I, H = 3, 2, 6, 5  # noqa: E741 - the axis letter
+    shapes = {
+        "x": (T, B, I), "weight_ih": (4 * H, I), "bias": (4 * H,), "weight_hh": (4 * H, H), "gates": (T, B, 4 * H),
+        "h": (T + 1, B, H), "c": (T + 1, B, H),
+    }  # fmt: skip
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    return native.Layer("lstm", "tanh", {**arrays, **changed}, lengths)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +220,10 @@ def layer(**changed):
         ({"c": None}, "lstm needs c"),
         ({"gates": np.zeros((0, 2, 20), np.float32)}, "none of them 0"),
         ({"gates": np.zeros((3, 2, 21), np.float32)}, r"expected \(T, B, 4 H\)"),
+        ({"x": np.zeros((3, 3, 6), np.float32)}, r"x is float32 \(3, 3, 6\); expected float32 \(3, 2, 6\)"),
+        ({"x": np.zeros((6, 6), np.float32)}, r"x is \(6, 6\); expected \(3, 2, I\)"),
+        ({"weight_ih": np.zeros((20, 5), np.float32)}, r"weight_ih is .* expected float32 \(20, 6\)"),
+        ({"weight": np.zeros(3, np.float32)}, "a layer has no weight"),
         ({"keep_h": np.zeros((3, 2, 4), np.float32)}, r"keep_h is .* expected float32 \(3, 2, 5\)"),
         ({"lengths": np.array([1, 4], np.int32)}, r"lengths .* expected int32 \(2,\), 1 to 3"),
         ({"lengths": np.array([0, 3], np.int32)}, "1 to 3"),
@@ -234,7 +236,7 @@ def test_a_wrong_array_is_refused(changed, message):
 
 
 def test_a_gradient_without_its_arrays_is_refused():
-    with pytest.raises(NativeError, match="lstm needs d_outputs, d_gates, d_h, d_c"):
+    with pytest.raises(NativeError, match="lstm needs d_outputs, d_h, d_c, d_weight_ih, d_bias, d_weight_hh"):
         native.recurrent_backward([layer()], 1)
 
 
@@ -255,7 +257,20 @@ def test_an_input_with_gaps_is_read_as_it_is(case):
     gaps = torch.stack([dense, dense], dim=-1).flatten(2)[:, :, ::2]
     found = []
     for x in (dense, gaps):
-        ((outputs, _),) = recurrent_together(case.cell, [(x, weights, state)], activation=case.activation, keeps=[None])
+        ((outputs, _),) = recurrent_together(
+            case.cell, [(x, weights, state)], activation=case.activation, keeps=[None], reversed=[False]
+        )
         found.append([outputs, *torch.autograd.grad(outputs, list(weights.values()), torch.tensor(p.d_outputs))])
     for first, second in zip(*found, strict=True):
         np.testing.assert_array_equal(as_array(first), as_array(second))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name == "whole"], ids=str)
+def test_a_gradient_can_be_taken_once(case):
+    """The gradients of the gates take the place of the gates."""
+    p = problem(case, np.float32)
+    weights = {name: torch.tensor(weight, requires_grad=True) for name, weight in p.weights.items()}
+    outputs, _ = recurrent(case.cell, torch.tensor(p.x), weights, tuple(map(torch.tensor, p.state)))
+    outputs.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="the gradient of this layer was already taken"):
+        outputs.sum().backward()

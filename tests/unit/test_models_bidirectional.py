@@ -101,6 +101,7 @@ def check_window_is_two_runs(kind: Kind, cell: str = "lstm") -> None:
     for t in range(1, T + 1):
         future, _ = back.readout(ids[t + 1 :].flip(0), back.initial_state(B))
         close(readout[t - 1], torch.cat([past[t - 1], future[-1]], dim=-1))
+    close(model.beside(past, ids), readout)
     for a, b in zip(last, carried, strict=True):
         close(a, b)
 

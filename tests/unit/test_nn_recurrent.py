@@ -6,7 +6,7 @@ from modelling import PLAIN, close, draw, draw_state, randomise, row, small
 from torch import Tensor, nn
 
 from ostinato.config import CELLS, Regularisers
-from ostinato.nn.recurrent import Encoder, Recurrent, Stack, reverse
+from ostinato.nn.recurrent import Encoder, Recurrent, Stack
 
 T, B, E = 9, 4, 6
 LENGTHS = torch.tensor([9, 1, 5, 8])
@@ -222,9 +222,3 @@ def test_gradients_reach_every_weight_and_the_initial_state():
         valid = (torch.arange(T)[:, None] < LENGTHS)[..., None]
         ((readout * draw(*readout.shape)) * valid).sum().add(sum(part.sum() for part in last)).backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in (x, *state, *stack.parameters()))
-
-
-def test_reverse_turns_each_row_within_its_length():
-    x = torch.arange(5)[:, None].repeat(1, 3)
-    assert reverse(x, torch.tensor([5, 1, 3])).T.tolist() == [[4, 3, 2, 1, 0], [0, 1, 2, 3, 4], [2, 1, 0, 3, 4]]
-    assert reverse(x).T.tolist() == [[4, 3, 2, 1, 0]] * 3

@@ -91,8 +91,10 @@ def nudged(model, stack, module, ids, T, t, part, unit, epsilon):
     state = model.initial_state(ids.shape[1])
     for s in range(T - 1):
         _, state = stack(model.embed(ids[s : s + 1]), state)
-    readout, _ = model.read_window(ids[T - 1 :], state)
+    readout, _ = stack(model.embed(ids[T - 1 : T]), state)
     handle.remove()
+    if model.config.bidirectional:
+        readout = model.beside(readout, ids[T - 1 :])
     return nn.functional.cross_entropy(model.logits(readout[0]), ids[T], reduction="none")
 
 

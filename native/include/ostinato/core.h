@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 #define OST_API __attribute__((visibility("default")))
-#define OST_VERSION 1 /* of this interface; a library with another one is not used */
+#define OST_VERSION 2 /* of this interface; a library with another one is not used */
 
 OST_API int32_t ost_version(void);
 
@@ -44,10 +44,17 @@ enum ost_cell {
     OST_PEEPHOLE_DIAGONAL
 };
 
-/* One layer in one direction. The equations are those of kernels/reference.py, under the same names. Unused: null. */
+/* One layer in one direction. The equations are those of kernels/reference.py, under the same names. Unused: null.
+ *
+ * With `reversed` it reads from the last step to the first. The state before step t is h[t] and the one after it h[t+1];
+ * reversed, h[t+1] and h[t]. */
 typedef struct ost_layer {
     int32_t cell; /* enum ost_cell */
-    int32_t T, B, H;
+    int32_t T, B, I, H;
+    int32_t reversed;
+    const float *x;         /* (T, B, I); null, forward only: `gates` has W x + b already */
+    const float *weight_ih; /* (G*H, I) */
+    const float *bias;      /* (G*H) */
     const float *weight_hh; /* (G*H, H) */
     const float *bias_hn;   /* (H), gru_reset_after */
     const float *weight_ci; /* (H, H), or (H) for peephole_diagonal; also the next two */
@@ -56,17 +63,24 @@ typedef struct ost_layer {
     const int32_t *lengths; /* (B), 1 to T: past its length a row's state stays; null: all T */
     const float *keep_h;    /* (T, B, H), the share of the state before that stays (zoneout); null: none */
     const float *keep_c;
-    float *gates; /* (T, B, G*H). Forward: in W x + b, out the gates. Backward reads them. */
-    float *h;     /* (T+1, B, H), h[0] the initial state. Forward fills h[1..T]; backward reads all. */
+    float *gates; /* (T, B, G*H), out (see x). Backward: in the gates, out the gradient of W x + b, 0 past a row's length. */
+    float *h;     /* (T+1, B, H), in the initial state; forward fills the rest, backward reads all */
     float *c;     /* the same of the cell, where there is one */
-    float *extra; /* (T, B, H), written by forward, read by backward: gru: r * h; gru_reset_after: U_n h + b_hn */
+    float *extra; /* (T, B, H), out. gru: r * h; gru_reset_after: U_n h + b_hn, which backward turns into its gradient;
+                   * peepholes: the cell that o sees, before zoneout and a row's end hold it */
 
     /* Backward only. */
-    const float *d_outputs; /* (T, B, H), of h[1..T]; past a row's length it is not read */
+    const float *d_outputs; /* (T, B, H), of the state after each step; past a row's length it is not read */
     float *d_h;             /* (B, H). In: gradient of the last state; out: of the initial one */
     float *d_c;
-    float *d_gates; /* (T, B, G*H), out: gradient of W x + b; 0 past a row's length */
-    float *d_extra; /* (T, B, H), out, gru_reset_after: gradient of U_n h + b_hn */
+    float *d_x;         /* (T, B, I), out; null: not wanted */
+    float *d_weight_ih; /* of the shapes above, out; also the rest */
+    float *d_bias;
+    float *d_weight_hh;
+    float *d_bias_hn;
+    float *d_weight_ci;
+    float *d_weight_cf;
+    float *d_weight_co;
 } ost_layer;
 
 /* Several layers at once that do not depend on each other, such as the two directions of a bidirectional one.

@@ -1,5 +1,7 @@
 // The cells over a sequence, forward and backward: the equations of kernels/reference.py, a screen each.
 //
+// Backward the gradients of the gates take the gates' place, each read before it is overwritten.
+//
 // A member of the team computes its own units of its own rows. What the product of a step reads, all members with the
 // same rows have written: between the two they meet. Past a row's length, and where `keep` says so, the old state stays.
 #pragma once
@@ -20,6 +22,17 @@ struct Layer : ost_layer {
     ptrdiff_t width() const { return static_cast<ptrdiff_t>(G()) * H; }
     bool live(int t, int row) const { return !lengths || t < lengths[row]; }
 
+    // When the nth step is taken; the state (B, H) before and after the step at t.
+    int time(int step) const { return reversed ? T - 1 - step : step; }
+    template <class P>
+    P *before(P *part, int t) const {
+        return at(part, reversed ? t + 1 : t);
+    }
+    template <class P>
+    P *after(P *part, int t) const {
+        return at(part, reversed ? t : t + 1);
+    }
+
     // (B, H) at step t of an array (.., B, H), or (B, G*H) of the gates.
     template <class P>
     P *at(P *array, int t) const {
@@ -36,12 +49,12 @@ struct Layer : ost_layer {
     // The new value of a part of the state: what `keep` leaves of the one before, and of the fresh one the rest.
     void settle(float *part, const float *keep, int t, int row, int unit, int n, F fresh) const {
         const ptrdiff_t i = of(row, unit);
-        const F before = load(at(part, t) + i, n);
+        const F old = load(before(part, t) + i, n);
         if (keep) {  // all of the old or all of the fresh one, to the bit, at 1 and at 0
             const F k = load(at(keep, t) + i, n);
-            fresh = fma(k, before, (1.0f - k) * fresh);
+            fresh = fma(k, old, (1.0f - k) * fresh);
         }
-        store(at(part, t + 1) + i, live(t, row) ? fresh : before, n);
+        store(after(part, t) + i, live(t, row) ? fresh : old, n);
     }
 
     // Splits the gradient of a state in what goes to the fresh one, returned, and what stays with the one before, left
@@ -60,8 +73,8 @@ struct Layer : ost_layer {
 
     // Past its length a row has no gradient but that of its state, which stays as it is.
     void no_gradient(int t, int row, int unit, int n) const {
-        for (int g = 0; g < G(); g++) store(gates_at(d_gates, t) + of(row, g, unit), F{}, n);
-        if (d_extra) store(at(d_extra, t) + of(row, unit), F{}, n);
+        for (int g = 0; g < G(); g++) store(gates_at(gates, t) + of(row, g, unit), F{}, n);
+        if (cell == OST_GRU_RESET_AFTER) store(at(extra, t) + of(row, unit), F{}, n);
     }
 
     // The rows of U from gate `g` on: as a product with a state reads them, and as one with the gradient of `count` gates.
@@ -74,8 +87,9 @@ struct Layer : ost_layer {
     Matrix recurrent_backward(int g, int count) const { return {{U(g)}, count * H, H, 1}; }
     Matrix peephole(const float *V, const float *V_next = nullptr) const { return {{V, V_next}, H, 1, H}; }
     Matrix peephole_backward(const float *V) const { return {{V}, H, H, 1}; }
-    Source state(const float *part, int t) const { return {at(part, t), H, H}; }
-    Source gradient(int t, int g, int count) const { return {gates_at(d_gates, t) + g * H, width(), count * H}; }
+    Source state(const float *part, int t) const { return {before(part, t), H, H}; }
+    Source extras(int t) const { return {at(extra, t), H, H}; }
+    Source gradient(int t, int g, int count) const { return {gates_at(gates, t) + g * H, width(), count * H}; }
 };
 
 inline F d_sigmoid(F y) { return y * (1.0f - y); }
@@ -117,7 +131,8 @@ struct Rnn {
     static AllPanels backward_panels(const Layer &l) { return {{0, l.H, {l.recurrent_backward(0, 1)}}}; }
 
     static void forward(const Layer &l, const Member &me, const AllPanels &panels, float *) {
-        for (int t = 0; t < l.T; t++) {
+        for (int step = 0; step < l.T; step++) {
+            const int t = l.time(step);
             float *a = l.gates_at(l.gates, t);
             me.multiply(panels[0], {l.state(l.h, t)}, [&](int row, int unit, int n, const float *sum) {
                 float *at = a + l.of(row, unit);
@@ -130,14 +145,14 @@ struct Rnn {
     }
 
     static void backward(const Layer &l, const Member &me, const AllPanels &panels, float *) {
-        for (int t = l.T - 1; t >= 0; t--) {
-            const float *fresh = l.gates_at(l.gates, t);
-            float *d_a = l.gates_at(l.d_gates, t);
+        for (int step = l.T - 1; step >= 0; step--) {
+            const int t = l.time(step);
+            float *a = l.gates_at(l.gates, t);
             me.each(l.H, [&](int row, int unit, int n) {
                 if (!l.live(t, row)) return l.no_gradient(t, row, unit, n);
                 const F d = l.unsettle(l.d_h, l.keep_h, t, row, unit, n, l.d_output(t, row, unit, n));
                 const ptrdiff_t i = l.of(row, unit);
-                store(d_a + i, d * Activation::derivative(load(fresh + i, n)), n);
+                store(a + i, d * Activation::derivative(load(a + i, n)), n);
             });
             me.meet();
             me.multiply(panels[0], {l.gradient(t, 0, 1)}, add_to(l, l.d_h));
@@ -154,9 +169,10 @@ struct Gru {
     }
 
     static void forward(const Layer &l, const Member &me, const AllPanels &panels, float *) {
-        for (int t = 0; t < l.T; t++) {
+        for (int step = 0; step < l.T; step++) {
+            const int t = l.time(step);
             float *a = l.gates_at(l.gates, t), *rh = l.at(l.extra, t);
-            const float *before = l.at(l.h, t);
+            const float *before = l.before(l.h, t);
             me.multiply(panels[0], {l.state(l.h, t)}, [&](int row, int unit, int n, const float *sum) {
                 float *at_r = a + l.of(row, 0, unit), *at_z = a + l.of(row, 1, unit);
                 const F r = sigmoid(load(at_r, n) + load(sum));
@@ -165,7 +181,7 @@ struct Gru {
                 store(rh + l.of(row, unit), r * load(before + l.of(row, unit), n), n);
             });
             me.meet();
-            me.multiply(panels[1], {l.state(l.extra, t)}, [&](int row, int unit, int n, const float *sum) {
+            me.multiply(panels[1], {l.extras(t)}, [&](int row, int unit, int n, const float *sum) {
                 float *at_n = a + l.of(row, 2, unit);
                 const F z = load(a + l.of(row, 1, unit), n), g = tanh(load(at_n, n) + load(sum));
                 store(at_n, g, n);
@@ -176,24 +192,25 @@ struct Gru {
     }
 
     static void backward(const Layer &l, const Member &me, const AllPanels &panels, float *) {
-        for (int t = l.T - 1; t >= 0; t--) {
-            const float *gates = l.gates_at(l.gates, t), *before = l.at(l.h, t);
-            float *d_a = l.gates_at(l.d_gates, t);
+        for (int step = l.T - 1; step >= 0; step--) {
+            const int t = l.time(step);
+            float *a = l.gates_at(l.gates, t);
+            const float *before = l.before(l.h, t);
             me.each(l.H, [&](int row, int unit, int n) {
                 if (!l.live(t, row)) return l.no_gradient(t, row, unit, n);
                 const F d = l.unsettle(l.d_h, l.keep_h, t, row, unit, n, l.d_output(t, row, unit, n));
-                const F z = load(gates + l.of(row, 1, unit), n), g = load(gates + l.of(row, 2, unit), n);
+                const F z = load(a + l.of(row, 1, unit), n), g = load(a + l.of(row, 2, unit), n);
                 const F h = load(before + l.of(row, unit), n);
-                store(d_a + l.of(row, 1, unit), d * (h - g) * d_sigmoid(z), n);
-                store(d_a + l.of(row, 2, unit), d * (1.0f - z) * d_tanh(g), n);
+                store(a + l.of(row, 1, unit), d * (h - g) * d_sigmoid(z), n);
+                store(a + l.of(row, 2, unit), d * (1.0f - z) * d_tanh(g), n);
                 float *d_h = l.d_h + l.of(row, unit);
                 store(d_h, fma(d, z, load(d_h, n)), n);
             });
             me.meet();
             me.multiply(panels[0], {l.gradient(t, 2, 1)}, [&](int row, int unit, int n, const float *d_rh) {
                 if (!l.live(t, row)) return;
-                const F r = load(gates + l.of(row, 0, unit), n), h = load(before + l.of(row, unit), n);
-                store(d_a + l.of(row, 0, unit), load(d_rh) * h * d_sigmoid(r), n);
+                const F r = load(a + l.of(row, 0, unit), n), h = load(before + l.of(row, unit), n);
+                store(a + l.of(row, 0, unit), load(d_rh) * h * d_sigmoid(r), n);
                 float *d_h = l.d_h + l.of(row, unit);
                 store(d_h, fma(load(d_rh), r, load(d_h, n)), n);
             });
@@ -212,9 +229,10 @@ struct GruResetAfter {
     }
 
     static void forward(const Layer &l, const Member &me, const AllPanels &panels, float *) {
-        for (int t = 0; t < l.T; t++) {
+        for (int step = 0; step < l.T; step++) {
+            const int t = l.time(step);
             float *a = l.gates_at(l.gates, t), *recurrent_n = l.at(l.extra, t);
-            const float *before = l.at(l.h, t);
+            const float *before = l.before(l.h, t);
             me.multiply(panels[0], {l.state(l.h, t)}, [&](int row, int unit, int n, const float *sum) {
                 float *at_r = a + l.of(row, 0, unit), *at_z = a + l.of(row, 1, unit), *at_n = a + l.of(row, 2, unit);
                 const F r = sigmoid(load(at_r, n) + load(sum)), z = sigmoid(load(at_z, n) + load(sum + W));
@@ -231,24 +249,25 @@ struct GruResetAfter {
     }
 
     static void backward(const Layer &l, const Member &me, const AllPanels &panels, float *) {
-        for (int t = l.T - 1; t >= 0; t--) {
-            const float *gates = l.gates_at(l.gates, t), *before = l.at(l.h, t), *recurrent_n = l.at(l.extra, t);
-            float *d_a = l.gates_at(l.d_gates, t), *d_u = l.at(l.d_extra, t);
+        for (int step = l.T - 1; step >= 0; step--) {
+            const int t = l.time(step);
+            float *a = l.gates_at(l.gates, t), *u = l.at(l.extra, t);
+            const float *before = l.before(l.h, t);
             me.each(l.H, [&](int row, int unit, int n) {
                 if (!l.live(t, row)) return l.no_gradient(t, row, unit, n);
                 const ptrdiff_t i = l.of(row, unit);
                 const F d = l.unsettle(l.d_h, l.keep_h, t, row, unit, n, l.d_output(t, row, unit, n));
-                const F r = load(gates + l.of(row, 0, unit), n), z = load(gates + l.of(row, 1, unit), n);
-                const F g = load(gates + l.of(row, 2, unit), n);
+                const F r = load(a + l.of(row, 0, unit), n), z = load(a + l.of(row, 1, unit), n);
+                const F g = load(a + l.of(row, 2, unit), n);
                 const F d_n = d * (1.0f - z) * d_tanh(g);
-                store(d_a + l.of(row, 0, unit), d_n * load(recurrent_n + i, n) * d_sigmoid(r), n);
-                store(d_a + l.of(row, 1, unit), d * (load(before + i, n) - g) * d_sigmoid(z), n);
-                store(d_a + l.of(row, 2, unit), d_n, n);
-                store(d_u + i, d_n * r, n);
+                store(a + l.of(row, 0, unit), d_n * load(u + i, n) * d_sigmoid(r), n);
+                store(a + l.of(row, 1, unit), d * (load(before + i, n) - g) * d_sigmoid(z), n);
+                store(a + l.of(row, 2, unit), d_n, n);
+                store(u + i, d_n * r, n);
                 store(l.d_h + i, fma(d, z, load(l.d_h + i, n)), n);
             });
             me.meet();
-            me.multiply(panels[0], {l.gradient(t, 0, 2), l.state(l.d_extra, t)}, add_to(l, l.d_h));
+            me.multiply(panels[0], {l.gradient(t, 0, 2), l.extras(t)}, add_to(l, l.d_h));
         }
     }
 };
@@ -262,9 +281,10 @@ struct Lstm {
     static AllPanels backward_panels(const Layer &l) { return {{0, l.H, {l.recurrent_backward(0, 4)}}}; }
 
     static void forward(const Layer &l, const Member &me, const AllPanels &panels, float *) {
-        for (int t = 0; t < l.T; t++) {
+        for (int step = 0; step < l.T; step++) {
+            const int t = l.time(step);
             float *a = l.gates_at(l.gates, t);
-            const float *before = l.at(l.c, t);
+            const float *before = l.before(l.c, t);
             me.multiply(panels[0], {l.state(l.h, t)}, [&](int row, int unit, int n, const float *sum) {
                 float *at_i = a + l.of(row, 0, unit), *at_f = a + l.of(row, 1, unit);
                 float *at_g = a + l.of(row, 2, unit), *at_o = a + l.of(row, 3, unit);
@@ -278,7 +298,10 @@ struct Lstm {
                 f = sigmoid(f);
                 const F g = tanh(load(at_g, n) + load(sum + 2 * W));
                 c = fma(i, g, f * c);
-                if constexpr (PEEPHOLES) o = fma(c, load(l.weight_co + unit, n), o);
+                if constexpr (PEEPHOLES) {
+                    o = fma(c, load(l.weight_co + unit, n), o);
+                    store(l.at(l.extra, t) + l.of(row, unit), c, n);
+                }
                 o = sigmoid(o);
                 store(at_i, i, n);
                 store(at_f, f, n);
@@ -292,16 +315,17 @@ struct Lstm {
     }
 
     static void backward(const Layer &l, const Member &me, const AllPanels &panels, float *) {
-        for (int t = l.T - 1; t >= 0; t--) {
-            const float *gates = l.gates_at(l.gates, t), *before = l.at(l.c, t);
-            float *d_a = l.gates_at(l.d_gates, t);
+        for (int step = l.T - 1; step >= 0; step--) {
+            const int t = l.time(step);
+            float *a = l.gates_at(l.gates, t);
+            const float *before = l.before(l.c, t);
             me.each(l.H, [&](int row, int unit, int n) {
                 if (!l.live(t, row)) return l.no_gradient(t, row, unit, n);
                 const ptrdiff_t at = l.of(row, unit);
                 const F d_h = l.unsettle(l.d_h, l.keep_h, t, row, unit, n, l.d_output(t, row, unit, n));
                 F d_c = l.unsettle(l.d_c, l.keep_c, t, row, unit, n, load(l.d_c + at, n));
-                const F i = load(gates + l.of(row, 0, unit), n), f = load(gates + l.of(row, 1, unit), n);
-                const F g = load(gates + l.of(row, 2, unit), n), o = load(gates + l.of(row, 3, unit), n);
+                const F i = load(a + l.of(row, 0, unit), n), f = load(a + l.of(row, 1, unit), n);
+                const F g = load(a + l.of(row, 2, unit), n), o = load(a + l.of(row, 3, unit), n);
                 const F c = load(before + at, n), tanh_c = tanh(fma(i, g, f * c));
                 const F d_o = d_h * tanh_c * d_sigmoid(o);
                 d_c = fma(d_h * o, d_tanh(tanh_c), d_c);
@@ -312,10 +336,10 @@ struct Lstm {
                     d_before = fma(d_i, load(l.weight_ci + unit, n), d_before);
                     d_before = fma(d_f, load(l.weight_cf + unit, n), d_before);
                 }
-                store(d_a + l.of(row, 0, unit), d_i, n);
-                store(d_a + l.of(row, 1, unit), d_f, n);
-                store(d_a + l.of(row, 2, unit), d_c * i * d_tanh(g), n);
-                store(d_a + l.of(row, 3, unit), d_o, n);
+                store(a + l.of(row, 0, unit), d_i, n);
+                store(a + l.of(row, 1, unit), d_f, n);
+                store(a + l.of(row, 2, unit), d_c * i * d_tanh(g), n);
+                store(a + l.of(row, 3, unit), d_o, n);
                 store(l.d_c + at, d_before, n);
             });
             me.meet();
@@ -339,10 +363,11 @@ struct Peephole {
                 {0, l.H, {l.peephole_backward(l.weight_ci), l.peephole_backward(l.weight_cf)}}};
     }
 
-    static void forward(const Layer &l, const Member &me, const AllPanels &panels, float *fresh) {
-        for (int t = 0; t < l.T; t++) {
-            float *a = l.gates_at(l.gates, t);
-            const float *before = l.at(l.c, t);
+    static void forward(const Layer &l, const Member &me, const AllPanels &panels, float *) {
+        for (int step = 0; step < l.T; step++) {
+            const int t = l.time(step);
+            float *a = l.gates_at(l.gates, t), *fresh = l.at(l.extra, t);
+            const float *before = l.before(l.c, t);
             me.multiply(panels[0], {l.state(l.h, t), l.state(l.c, t)}, [&](int row, int unit, int n, const float *sum) {
                 float *at_i = a + l.of(row, 0, unit), *at_f = a + l.of(row, 1, unit);
                 store(at_i, sigmoid(load(at_i, n) + load(sum)), n);
@@ -357,7 +382,7 @@ struct Peephole {
                 store(fresh + l.of(row, unit), fma(i, g, f * load(before + l.of(row, unit), n)), n);
             });
             me.meet();
-            me.multiply(panels[2], {{fresh, l.H, l.H}}, [&](int row, int unit, int n, const float *sum) {
+            me.multiply(panels[2], {l.extras(t)}, [&](int row, int unit, int n, const float *sum) {
                 float *at_o = a + l.of(row, 3, unit);
                 const F c = load(fresh + l.of(row, unit), n), o = sigmoid(load(at_o, n) + load(sum));
                 store(at_o, o, n);
@@ -369,30 +394,31 @@ struct Peephole {
     }
 
     static void backward(const Layer &l, const Member &me, const AllPanels &panels, float *d_cell) {
-        for (int t = l.T - 1; t >= 0; t--) {
-            const float *gates = l.gates_at(l.gates, t), *before = l.at(l.c, t);
-            float *d_a = l.gates_at(l.d_gates, t);
+        for (int step = l.T - 1; step >= 0; step--) {
+            const int t = l.time(step);
+            float *a = l.gates_at(l.gates, t);
+            const float *before = l.before(l.c, t);
             me.each(l.H, [&](int row, int unit, int n) {
                 if (!l.live(t, row)) return l.no_gradient(t, row, unit, n);
                 const ptrdiff_t at = l.of(row, unit);
                 const F d_h = l.unsettle(l.d_h, l.keep_h, t, row, unit, n, l.d_output(t, row, unit, n));
                 const F d_c = l.unsettle(l.d_c, l.keep_c, t, row, unit, n, load(l.d_c + at, n));
-                const F i = load(gates + l.of(row, 0, unit), n), f = load(gates + l.of(row, 1, unit), n);
-                const F g = load(gates + l.of(row, 2, unit), n), o = load(gates + l.of(row, 3, unit), n);
+                const F i = load(a + l.of(row, 0, unit), n), f = load(a + l.of(row, 1, unit), n);
+                const F g = load(a + l.of(row, 2, unit), n), o = load(a + l.of(row, 3, unit), n);
                 const F tanh_c = tanh(fma(i, g, f * load(before + at, n)));
-                store(d_a + l.of(row, 3, unit), d_h * tanh_c * d_sigmoid(o), n);
+                store(a + l.of(row, 3, unit), d_h * tanh_c * d_sigmoid(o), n);
                 store(d_cell + at, fma(d_h * o, d_tanh(tanh_c), d_c), n);
             });
             me.meet();
             me.multiply(panels[0], {l.gradient(t, 3, 1)}, [&](int row, int unit, int n, const float *sum) {
                 if (!l.live(t, row)) return;
                 const ptrdiff_t at = l.of(row, unit);
-                const F i = load(gates + l.of(row, 0, unit), n), f = load(gates + l.of(row, 1, unit), n);
-                const F g = load(gates + l.of(row, 2, unit), n), c = load(before + at, n);
+                const F i = load(a + l.of(row, 0, unit), n), f = load(a + l.of(row, 1, unit), n);
+                const F g = load(a + l.of(row, 2, unit), n), c = load(before + at, n);
                 const F d_c = load(d_cell + at, n) + load(sum);
-                store(d_a + l.of(row, 0, unit), d_c * g * d_sigmoid(i), n);
-                store(d_a + l.of(row, 1, unit), d_c * c * d_sigmoid(f), n);
-                store(d_a + l.of(row, 2, unit), d_c * i * d_tanh(g), n);
+                store(a + l.of(row, 0, unit), d_c * g * d_sigmoid(i), n);
+                store(a + l.of(row, 1, unit), d_c * c * d_sigmoid(f), n);
+                store(a + l.of(row, 2, unit), d_c * i * d_tanh(g), n);
                 store(l.d_c + at, fma(d_c, f, load(l.d_c + at, n)), n);
             });
             me.meet();

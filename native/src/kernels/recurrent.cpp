@@ -6,6 +6,7 @@
 #include "../pool.h"
 #include "cells.h"
 #include "kernels.h"
+#include "weights.h"
 
 namespace ost::OST_ISA {
 namespace {
@@ -15,6 +16,8 @@ class Team {
   public:
     Team(const ost_layer &layer, int threads, Direction direction)
         : layer_(layer),
+          direction_(direction),
+          outside_(layer_, direction),
           program_(program_of(layer.cell, direction)),
           panels_(program_.panels(layer_)),
           grid_(threads, weight_floats() * sizeof(float), layer.B, layer.H),
@@ -24,10 +27,12 @@ class Team {
     }
 
     size_t floats() const {
-        return weight_floats() + room_floats() + sums_floats() * static_cast<size_t>(grid_.threads);
+        const size_t inside = weight_floats() + room_floats() + sums_floats() * static_cast<size_t>(grid_.threads);
+        return std::max(inside, outside_.floats(grid_.threads));
     }
 
     void take(float *memory) {
+        memory_ = memory;
         for (Panels &p : panels_) {
             p.put_at(memory);
             memory += p.floats();
@@ -37,11 +42,15 @@ class Team {
     }
 
     void work(int rank) {
+        if (direction_ == FORWARD) outside_.work(rank, grid_.threads, everyone_, memory_);
         for (const Panels &p : panels_)
             for (int block = rank; block < blocks_of(layer_.H); block += grid_.threads) p.pack(block);
         everyone_.wait();
         const Member me = grid_.member(rank, barriers_.get(), sums_ + sums_floats() * static_cast<size_t>(rank));
         program_.steps(layer_, me, panels_, room_);
+        if (direction_ == FORWARD) return;
+        everyone_.wait();
+        outside_.work(rank, grid_.threads, everyone_, memory_);
     }
 
   private:
@@ -55,12 +64,14 @@ class Team {
     static size_t round_up(size_t floats) { return (floats + 15) / 16 * 16; }
 
     Layer layer_;
+    Direction direction_;
+    Outside outside_;
     Program program_;
     AllPanels panels_;
     Grid grid_;
     std::unique_ptr<Barrier[]> barriers_;
     Barrier everyone_;
-    float *room_ = nullptr, *sums_ = nullptr;
+    float *memory_ = nullptr, *room_ = nullptr, *sums_ = nullptr;
 };
 
 // Layers share the threads out evenly; when there are more layers than threads, each thread takes several in turn.

@@ -81,11 +81,11 @@ class Layer:
         for part, before in zip(parts.values(), state, strict=True):
             part[0] = before
         arrays: dict[str, Any] = {name: w for name, w in self.weights.items() if name not in ("weight_ih", "bias")}
-        if self.name.startswith("gru"):
+        if native.has_extra(self.name):
             arrays["extra"] = np.empty(shape, np.float32)
         if self.keep:
             arrays |= {f"keep_{name}": np.full(shape, self.keep, np.float32) for name in parts}
-        layer = native.Layer(self.name, activation=self.activation, gates=a, **parts, **arrays)
+        layer = native.Layer(self.name, self.activation, {"gates": a, **parts, **arrays})
         native.recurrent_forward([layer], native.threads())
         return parts["h"][1:], tuple(part[-1] for part in parts.values())
 

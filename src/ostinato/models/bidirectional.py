@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ostinato.config import ModelConfig, Regularisers
 from ostinato.models.tokens import TokenModel
-from ostinato.nn.recurrent import Stack, States, reverse
+from ostinato.nn.recurrent import Stack, States, read_together
 
 LOOKAHEAD = 16
 """Tokens to the right of a training window. The backward state cannot be carried from window to window (its past is
@@ -49,9 +49,14 @@ class BidirectionalLanguageModel(TokenModel):
         """
         x = self.embed(ids)
         T = len(ids) - 1 - self.lookahead
-        ahead, last = self.forward_stack(x[:T], state)
-        back = self._read_back(x[2:])
-        return torch.cat([ahead, back[:T]], dim=-1), last
+        return self._read(x[:T], x[2:], state)
+
+    def beside(self, ahead: Tensor, ids: Tensor) -> Tensor:
+        """The readout ``(T, B, R)`` of a window ``ids (T+1+A, B)`` whose forward half ``ahead (T, B, R/2)`` is known."""
+        x = self.embed(ids[2:])
+        zeros = self.backward_stack.initial_state(ids.shape[1])
+        ((back, _),) = read_together([self.backward_stack], [x], [zeros], reversed=[True])
+        return torch.cat([ahead, back[: len(ahead)]], dim=-1)
 
     def gap_logits(self, ids: Tensor, boundary: int, lengths: Tensor | None = None) -> Tensor:
         """Scores ``(T, B, V)`` of every position of the complete texts ``ids (T, B)``, each from all the others.
@@ -71,8 +76,8 @@ class BidirectionalLanguageModel(TokenModel):
         y = torch.cat([ids.new_full((1, B), boundary), ids, ids.new_full((1, B), boundary)])
         y[ends + 1, torch.arange(B, device=ids.device)] = boundary
         x = self.embed(y)
-        ahead, _ = self.forward_stack(x[:T], self.forward_stack.initial_state(B))
-        return self.logits(torch.cat([ahead, self._read_back(x[2:], lengths)], dim=-1))
+        readout, _ = self._read(x[:T], x[2:], self.forward_stack.initial_state(B), lengths)
+        return self.logits(readout)
 
     def last_layer(self, readout: Tensor) -> Tensor:
         """The part ``(T, B, 2H)`` of a readout that the last layers of both stacks gave."""
@@ -80,7 +85,11 @@ class BidirectionalLanguageModel(TokenModel):
         ahead, back = readout.chunk(2, dim=-1)
         return torch.cat([ahead[..., -width:], back[..., -width:]], dim=-1)
 
-    def _read_back(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Readout ``(T, B, R/2)`` of the backward stack at t: it has read ``x (T, B, E)`` from its end down to t."""
-        back, _ = self.backward_stack(reverse(x, lengths), self.backward_stack.initial_state(x.shape[1]), lengths)
-        return reverse(back, lengths)
+    def _read(self, ahead: Tensor, back: Tensor, state: States, lengths: Tensor | None = None) -> tuple[Tensor, States]:
+        """Readout ``(T, B, R)`` and last state of the forward stack.
+
+        It reads ``ahead (T, B, E)`` from ``state``, the backward stack ``back (T+A-1, B, E)`` from its end down.
+        """
+        stacks, zeros = [self.forward_stack, self.backward_stack], self.backward_stack.initial_state(ahead.shape[1])
+        (there, last), (here, _) = read_together(stacks, [ahead, back], [state, zeros], lengths, reversed=[False, True])
+        return torch.cat([there, here[: len(there)]], dim=-1), last

@@ -57,7 +57,7 @@ class Recurrent(nn.Module):
         With ``lengths (B,)``, at least 1 each, a row's state stops at its own end; its outputs beyond that mean
         nothing.
         """
-        return together([self], [x], [state], lengths)[0]
+        return together([self], [x], [state], lengths, [False])[0]
 
     def dropped_weights(self) -> dict[str, Tensor]:
         """The weights in use, in training those that weight drop leaves."""
@@ -73,13 +73,20 @@ class Recurrent(nn.Module):
 
 
 def together(
-    layers: Sequence[Recurrent], inputs: Sequence[Tensor], states: Sequence[States], lengths: Tensor | None
+    layers: Sequence[Recurrent],
+    inputs: Sequence[Tensor],
+    states: Sequence[States],
+    lengths: Tensor | None,
+    reversed: Sequence[bool],
 ) -> list[tuple[Tensor, States]]:
-    """Layers of one kind that do not depend on each other, all at once: arguments and results of their ``forward``."""
+    """Layers of one kind that do not depend on each other, all at once: arguments and results of their ``forward``.
+
+    Those of ``reversed`` read each row from its own last element to its first.
+    """
     each = [(x, layer.dropped_weights(), state) for layer, x, state in zip(layers, inputs, states, strict=True)]
     keeps = [layer.zoneout_masks(x) for layer, x in zip(layers, inputs, strict=True)]
     cell, activation = layers[0].cell, layers[0].activation
-    return recurrent_together(cell, each, activation=activation, lengths=lengths, keeps=keeps)
+    return recurrent_together(cell, each, activation=activation, lengths=lengths, keeps=keeps, reversed=reversed)
 
 
 class Bidirectional(nn.Module):
@@ -107,9 +114,9 @@ class Bidirectional(nn.Module):
         """
         half = len(state) // 2
         (ahead, right_end), (back, left_end) = together(
-            [self.left_to_right, self.right_to_left], [x, reverse(x, lengths)], [state[:half], state[half:]], lengths
+            [self.left_to_right, self.right_to_left], [x, x], [state[:half], state[half:]], lengths, [False, True]
         )
-        return torch.cat([ahead, reverse(back, lengths)], dim=-1), (*right_end, *left_end)
+        return torch.cat([ahead, back], dim=-1), (*right_end, *left_end)
 
 
 class _Deep(nn.Module):
@@ -122,8 +129,7 @@ class _Deep(nn.Module):
         widths = [layer.width for layer in layers]
         self.last_width = widths[-1]
         self.readout_width = sum(widths) if config.skip_output else widths[-1]
-        self._residual, self._skip_output = config.residual, config.skip_output
-        self._dropout, self._locked = regularisers.dropout_hidden, regularisers.locked
+        self.config, self.regularisers = config, regularisers
         self.layers = nn.ModuleList(layers)
         self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-5) for width in widths if config.layer_norm)
 
@@ -141,21 +147,44 @@ class _Deep(nn.Module):
 
         With ``lengths (B,)`` a row's state stops at its own end; its readout beyond that means nothing.
         """
-        outputs: list[Tensor] = []
-        states: list[Tensor] = []
-        parts = len(state) // len(self.layers)
-        for k, layer in enumerate(self.layers):
-            if k > 0:
-                x = dropout(outputs[-1], self._dropout, training=self.training, locked=self._locked)
-            y, last = layer(x, state[k * parts : (k + 1) * parts], lengths)
-            if self._residual and y.shape == x.shape:
-                y = y + x
-            outputs.append(self.norms[k](y) if len(self.norms) else y)
-            states.extend(last)
-        return torch.cat(outputs, dim=-1) if self._skip_output else outputs[-1], tuple(states)
+        reading = _Reading(self, x, state)
+        for layer in self.layers:
+            reading.take(*layer(*reading.next(), lengths))
+        return reading.result()
 
     def _each(self) -> Sequence[Recurrent | Bidirectional]:
         return cast(Sequence[Recurrent | Bidirectional], self.layers)
+
+
+class _Reading:
+    """What the layers of a deep network have made so far of one input, and what the next one reads."""
+
+    def __init__(self, deep: _Deep, x: Tensor, state: States) -> None:
+        self._deep, self._x, self._state = deep, x, state
+        self._outputs: list[Tensor] = []
+        self._states: list[Tensor] = []
+
+    def next(self) -> tuple[Tensor, States]:
+        """Input and state of the next layer."""
+        deep, k = self._deep, len(self._outputs)
+        if k > 0:
+            options = deep.regularisers
+            self._x = dropout(self._outputs[-1], options.dropout_hidden, training=deep.training, locked=options.locked)
+        parts = len(self._state) // len(deep.layers)
+        return self._x, self._state[k * parts : (k + 1) * parts]
+
+    def take(self, y: Tensor, last: States) -> None:
+        """What the layer gave for what ``next`` said."""
+        deep, k = self._deep, len(self._outputs)
+        if deep.config.residual and y.shape == self._x.shape:
+            y = y + self._x
+        self._outputs.append(deep.norms[k](y) if len(deep.norms) else y)
+        self._states.extend(last)
+
+    def result(self) -> tuple[Tensor, States]:
+        """Readout and last state."""
+        outputs = self._outputs
+        return torch.cat(outputs, dim=-1) if self._deep.config.skip_output else outputs[-1], tuple(self._states)
 
 
 class Stack(_Deep):
@@ -179,11 +208,22 @@ class Encoder(_Deep):
         super().__init__(layers, config, regularisers)
 
 
-def reverse(x: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """``x (T, B, ...)`` with the first ``lengths[b]`` elements of each row b in reverse order, the rest in place."""
-    if lengths is None:
-        return x.flip(0)
-    T, B = x.shape[:2]
-    t = torch.arange(T, device=x.device).unsqueeze(1)
-    source = torch.where(t < lengths, lengths - 1 - t, t)
-    return x[source, torch.arange(B, device=x.device)]
+def read_together(
+    stacks: Sequence[Stack],
+    inputs: Sequence[Tensor],
+    states: Sequence[States],
+    lengths: Tensor | None = None,
+    *,
+    reversed: Sequence[bool],
+) -> list[tuple[Tensor, States]]:
+    """Stacks of one kind that do not depend on each other, a layer of each at once: results as of their ``forward``.
+
+    Those of ``reversed`` read each row from its own last element to its first.
+    """
+    readings = [_Reading(stack, x, state) for stack, x, state in zip(stacks, inputs, states, strict=True)]
+    for layers in zip(*(stack.layers for stack in stacks), strict=True):
+        xs, before = zip(*(reading.next() for reading in readings), strict=True)
+        results = together(cast(Sequence[Recurrent], layers), xs, before, lengths, reversed)
+        for reading, result in zip(readings, results, strict=True):
+            reading.take(*result)
+    return [reading.result() for reading in readings]

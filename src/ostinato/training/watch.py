@@ -42,7 +42,9 @@ def gradient_by_lag(model: LanguageNetwork, ids: Tensor, lags: Sequence[int]) ->
         state = model.initial_state(ids.shape[1])
         for t in range(T - 1):
             _, state = stack(model.embed(ids[t : t + 1]), state)
-        readout, _ = model.read_window(ids[T - 1 :], state)
+        readout, _ = stack(model.embed(ids[T - 1 : T]), state)
+        if isinstance(model, BidirectionalLanguageModel):
+            readout = model.beside(readout, ids[T - 1 :])
         return nn.functional.cross_entropy(model.logits(readout[0]), ids[T], reduction="sum")
 
     with _evaluating(model):

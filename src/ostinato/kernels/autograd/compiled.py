@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ostinato.kernels import native
-from ostinato.kernels.autograd.loops import Parts, d_seen, rows
+from ostinato.kernels.autograd.loops import Parts
 from ostinato.kernels.reference import find
 
 
@@ -23,6 +24,7 @@ class Task:
     state: Parts
     lengths: Tensor | None
     keep: Parts | None
+    reversed: bool = False
 
     def tensors(self) -> tuple[Tensor, ...]:
         """What gets a gradient: input, weights, state."""
@@ -36,126 +38,133 @@ def possible(x: Tensor) -> bool:
 
 def run(cell: str, activation: str, tasks: Sequence[Task]) -> list[tuple[Tensor, Parts]]:
     """For each task its ``outputs (T, B, H)`` and final state. Past a row's length outputs repeat its last state."""
-    results = _Compiled.apply(  # type: ignore[no-untyped-call]
-        cell, activation, tasks, *(tensor for task in tasks for tensor in task.tensors())
-    )
-    each = len(results) // len(tasks)
-    return [(results[i], results[i + 1 : i + each]) for i in range(0, len(results), each)]
-
-
-def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``a b + bias`` by the core: ``a (M, K)``, ``b (K, N)``, each perhaps a transposed view."""
-    out = a.new_empty(a.shape[0], b.shape[1])
-    offset = None if bias is None else bias.detach().numpy()
-    native.multiply(a.detach().numpy(), b.detach().numpy(), out.numpy(), torch.get_num_threads(), offset)
-    return out
-
-
-def outer(d: Tensor, x: Tensor) -> Tensor:
-    """``d^T x``, the gradient of a weight: ``d (N, M)``, ``x (N, K)`` give ``(M, K)``."""
-    return product(d.t(), x)
+    tensors = [tensor for task in tasks for tensor in task.tensors()]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        results = _Compiled.apply(cell, activation, tasks, *tensors)  # type: ignore[no-untyped-call]
+    else:
+        runs = _run_all(cell, activation, tasks)
+        results = tuple(result for run in runs for result in run.results())
+        for each in runs:
+            each.release()
+    count = len(results) // len(tasks)
+    return [(results[i], results[i + 1 : i + count]) for i in range(0, len(results), count)]
 
 
 class _Compiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cell: str, activation: str, tasks: Sequence[Task], *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(*tensors)  # which tells when one of them is changed before the gradient is asked for
-        ctx.runs = [_Run(cell, activation, task) for task in tasks]
-        native.recurrent_forward([run.layer() for run in ctx.runs], torch.get_num_threads())
+        ctx.runs = _run_all(cell, activation, tasks)
         return tuple(result for run in ctx.runs for result in run.results())
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *d_results: Tensor) -> tuple[Tensor | None, ...]:
         assert ctx.saved_tensors
-        each = len(d_results) // len(ctx.runs)
-        backs = [_Back(run, d_results[i * each : (i + 1) * each]) for i, run in enumerate(ctx.runs)]
+        if ctx.runs is None:
+            raise RuntimeError("the gradient of this layer was already taken; compute the layer again")
+        runs, ctx.runs = ctx.runs, None  # the gradients take the place of what they are made from
+        needed, given = ctx.needs_input_grad[3:], len(d_results) // len(runs)
+        each = len(needed) // len(runs)
+        backs = [
+            _Back(run, d_results[i * given : (i + 1) * given], need_x=needed[i * each]) for i, run in enumerate(runs)
+        ]
         native.recurrent_backward([back.layer() for back in backs], torch.get_num_threads())
-        needed = ctx.needs_input_grad[3:]
-        each = len(needed) // len(backs)
-        gradients = (d for i, back in enumerate(backs) for d in back.gradients(need_x=needed[i * each]))
-        return None, None, None, *gradients
+        for run in runs:
+            run.release()
+        return None, None, None, *(d for back in backs for d in back.gradients())
+
+
+def _run_all(cell: str, activation: str, tasks: Sequence[Task]) -> list[_Run]:
+    runs = [_Run(cell, activation, task) for task in tasks]
+    native.recurrent_forward([run.layer() for run in runs], torch.get_num_threads())
+    return runs
+
+
+class _Spare:
+    """Large tensors that are free for the next step to use.
+
+    Memory that comes from the system has to be cleared by it first: 5 ms for the gates of 4,096 tokens at H 512, which
+    one of their products takes 18 ms for.
+    """
+
+    IDLE = 64  # a tensor that so many others were taken before is not wanted any more
+
+    def __init__(self) -> None:
+        self._free: list[tuple[int, Tensor]] = []
+        self._taken = 0
+
+    def take(self, *shape: int) -> Tensor:
+        """Uninitialised float32."""
+        self._taken += 1
+        size = math.prod(shape)
+        found = next((i for i, (_, tensor) in enumerate(self._free) if tensor.numel() == size), None)
+        flat = torch.empty(size) if found is None else self._free.pop(found)[1]
+        self._free = [entry for entry in self._free if self._taken - entry[0] < self.IDLE]
+        return flat.view(shape)
+
+    def give_back(self, tensor: Tensor) -> None:
+        """What ``take`` gave, when nobody reads it any more."""
+        self._free.append((self._taken, tensor.view(-1)))
+
+
+_spare = _Spare()
 
 
 class _Run:
-    """A task's arrays: its gates, which begin as the projected input, and its states at every time."""
+    """A task's arrays: its gates, its states at every time, what else the gradient needs."""
 
     def __init__(self, cell: str, activation: str, task: Task) -> None:
         self.cell, self.activation, self.task = cell, activation, task
         T, B, _ = task.x.shape
-        self.x = rows(task.x).contiguous()
-        self.gates = product(self.x, task.weights["weight_ih"].t(), task.weights["bias"]).view(T, B, -1)
-        self.parts = tuple(part.new_empty(T + 1, *part.shape) for part in task.state)
+        H = task.state[0].shape[1]
+        self.gates = _spare.take(T, B, len(task.weights["bias"]))
+        self.extra = _spare.take(T, B, H) if native.has_extra(cell) else None
+        outputs, *others = ((T + 1, B, H) for _ in task.state)
+        self.parts = (torch.empty(outputs), *(_spare.take(*shape) for shape in others))
+        first, self.last = (T, 0) if task.reversed else (0, T)
         for room, part in zip(self.parts, task.state, strict=True):
-            room[0] = part
-        # gru keeps r * h there, gru_reset_after U_n h + b_hn.
-        self.extra = torch.empty_like(self.parts[0][1:]) if cell in ("gru", "gru_reset_after") else None
+            room[first] = part
         self.lengths = None if task.lengths is None else task.lengths.to(torch.int32).numpy()
 
-    def layer(self, **more: Any) -> native.Layer:
+    def layer(self, **more: Tensor | None) -> native.Layer:
         """The arrays as the core takes them."""
-        weights = {name: weight for name, weight in self.task.weights.items() if name not in ("weight_ih", "bias")}
+        task = self.task
         names = [f"keep_{name}" for name in find(self.cell, self.activation).parts]
-        keep = dict(zip(names, self.task.keep or (), strict=False))
+        keep = dict(zip(names, task.keep or (), strict=False))
         parts = dict(zip("hc", self.parts, strict=False))
-        tensors = {**weights, **keep, **parts, "gates": self.gates, "extra": self.extra, **more}
+        tensors = {**task.weights, **keep, **parts, "x": task.x, "gates": self.gates, "extra": self.extra, **more}
         arrays = {name: tensor.detach().contiguous().numpy() for name, tensor in tensors.items() if tensor is not None}
-        return native.Layer(self.cell, activation=self.activation, lengths=self.lengths, **arrays)
+        return native.Layer(self.cell, self.activation, arrays, self.lengths, task.reversed)
 
     def results(self) -> tuple[Tensor, ...]:
         """Outputs and final state."""
-        return (self.parts[0][1:], *(part[-1].clone() for part in self.parts))
+        h = self.parts[0]
+        outputs = h[:-1] if self.task.reversed else h[1:]
+        return (outputs, *(part[self.last].clone() for part in self.parts))
+
+    def release(self) -> None:
+        """Let others use all but the states ``h``, which are the outputs."""
+        for tensor in (self.gates, self.extra, *self.parts[1:]):
+            if tensor is not None:
+                _spare.give_back(tensor)
 
 
 class _Back:
-    """The gradients of a run: of its gates and of the state, which begins as that of the final one."""
+    """The gradients of a run; that of the state begins as that of the final one."""
 
-    def __init__(self, run: _Run, d_results: Sequence[Tensor]) -> None:
+    def __init__(self, run: _Run, d_results: Sequence[Tensor], *, need_x: bool) -> None:
         self.run = run
         self.d_outputs = d_results[0]
         self.d_state = [d.clone(memory_format=torch.contiguous_format) for d in d_results[1:]]
-        self.d_gates = torch.empty_like(run.gates)
-        self.d_extra = torch.empty_like(run.parts[0][1:]) if run.cell == "gru_reset_after" else None
+        self.d_x = torch.empty(run.task.x.shape) if need_x else None
+        self.d_weights = {name: torch.empty(weight.shape) for name, weight in run.task.weights.items()}
 
     def layer(self) -> native.Layer:
         d_state = dict(zip(("d_h", "d_c"), self.d_state, strict=False))
-        return self.run.layer(d_outputs=self.d_outputs, d_gates=self.d_gates, d_extra=self.d_extra, **d_state)
+        d_weights = {f"d_{name}": d for name, d in self.d_weights.items()}
+        return self.run.layer(d_outputs=self.d_outputs, d_x=self.d_x, **d_state, **d_weights)
 
-    def gradients(self, *, need_x: bool) -> tuple[Tensor | None, ...]:
+    def gradients(self) -> tuple[Tensor | None, ...]:
         """In the order of ``Task.tensors``."""
-        task = self.run.task
-        d_rows = rows(self.d_gates)
-        d_x = product(d_rows, task.weights["weight_ih"]).view(task.x.shape) if need_x else None
-        d_weights = {"weight_ih": outer(d_rows, self.run.x), "bias": d_rows.sum(0), **self._recurrent_weights()}
-        return d_x, *(d_weights[name] for name in task.weights), *self.d_state
-
-    def _recurrent_weights(self) -> dict[str, Tensor]:
-        run, H = self.run, self.d_state[0].shape[1]
-        before, d_rows = rows(run.parts[0][:-1]), rows(self.d_gates)
-        if run.cell == "gru":
-            assert run.extra is not None
-            reset = rows(run.extra)
-            return {"weight_hh": torch.cat([outer(d_rows[:, : 2 * H], before), outer(d_rows[:, 2 * H :], reset)])}
-        if self.d_extra is not None:
-            d_u = rows(self.d_extra)
-            d_U = torch.cat([outer(d_rows[:, : 2 * H], before), outer(d_u, before)])
-            return {"weight_hh": d_U, "bias_hn": d_u.sum(0)}
-        d_weights = {"weight_hh": outer(d_rows, before)}
-        if "weight_ci" in run.task.weights:
-            d_i, d_f, _, d_o = torch.split(self.d_gates, H, 2)
-            c = run.parts[1]
-            for name, d, seen in (
-                ("weight_ci", d_i, c[:-1]),
-                ("weight_cf", d_f, c[:-1]),
-                ("weight_co", d_o, self._fresh()),
-            ):
-                d_weights[name] = d_seen(d, seen, run.task.weights[name])
-        return d_weights
-
-    def _fresh(self) -> Tensor:
-        """The cell that o saw: what it became before zoneout and the row's end held it."""
-        run, H = self.run, self.d_state[0].shape[1]
-        if run.task.keep is None:
-            return run.parts[1][1:]  # past a row's end the gradient of o is 0
-        i, f, g, _ = torch.split(run.gates, H, 2)
-        return torch.addcmul(f * run.parts[1][:-1], i, g)
+        return self.d_x, *self.d_weights.values(), *self.d_state

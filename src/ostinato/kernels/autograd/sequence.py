@@ -118,7 +118,9 @@ def recurrent(
     """
     find(cell, activation)
     if compiled.possible(x):
-        return recurrent_together(cell, [(x, weights, state)], activation=activation, lengths=lengths, keeps=[keep])[0]
+        return recurrent_together(
+            cell, [(x, weights, state)], activation=activation, lengths=lengths, keeps=[keep], reversed=[False]
+        )[0]
     function = _fused(cell, activation, x)
     if function is not None and keep is None:
         with warnings.catch_warnings():
@@ -136,6 +138,35 @@ def recurrent(
     return outputs if live is None else outputs * live, tuple(final)
 
 
+def reverse(x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """``x (T, B, ...)`` with the first ``lengths[b]`` elements of each row b in reverse order, the rest in place."""
+    if lengths is None:
+        return x.flip(0)
+    T, B = x.shape[:2]
+    t = torch.arange(T, device=x.device).unsqueeze(1)
+    source = torch.where(t < lengths, lengths - 1 - t, t)
+    return x[source, torch.arange(B, device=x.device)]
+
+
+def _recurrent_in_direction(
+    cell: str,
+    layer: tuple[Tensor, Mapping[str, Tensor], Parts],
+    keep: Parts | None,
+    activation: str,
+    lengths: Tensor | None,
+    backwards: bool,
+) -> tuple[Tensor, Parts]:
+    x, weights, state = layer
+    if not backwards:
+        return recurrent(cell, x, weights, state, activation=activation, lengths=lengths, keep=keep)
+    keep = _expanded(keep, x, state[0].shape[1])
+    keep = None if keep is None else tuple(reverse(k, lengths) for k in keep)
+    outputs, final = recurrent(
+        cell, reverse(x, lengths), weights, state, activation=activation, lengths=lengths, keep=keep
+    )
+    return reverse(outputs, lengths), final
+
+
 def recurrent_together(
     cell: str,
     layers: Sequence[tuple[Tensor, Mapping[str, Tensor], Parts]],
@@ -143,20 +174,24 @@ def recurrent_together(
     activation: str = "tanh",
     lengths: Tensor | None = None,
     keeps: Sequence[Parts | None],
+    reversed: Sequence[bool],
 ) -> list[tuple[Tensor, Parts]]:
-    """``recurrent`` for layers ``(x, weights, state)`` that do not depend on each other: in the core all at once."""
+    """``recurrent`` for layers ``(x, weights, state)`` that do not depend on each other: in the core all at once.
+
+    Those of ``reversed`` read each row from its own last step to its first; their outputs stand where their inputs do.
+    """
     if not all(compiled.possible(x) for x, _, _ in layers):
         return [
-            recurrent(cell, *layer, activation=activation, lengths=lengths, keep=keep)
-            for layer, keep in zip(layers, keeps, strict=True)
+            _recurrent_in_direction(cell, layer, keep, activation, lengths, backwards)
+            for layer, keep, backwards in zip(layers, keeps, reversed, strict=True)
         ]
     live = _live(layers[0][0], lengths)
     tasks = [
         compiled.Task(
             x if live is None else torch.where(live, x, 0.0), weights, state, lengths,
-            _expanded(keep, x, state[0].shape[1]),
+            _expanded(keep, x, state[0].shape[1]), backwards,
         )
-        for (x, weights, state), keep in zip(layers, keeps, strict=True)
+        for (x, weights, state), keep, backwards in zip(layers, keeps, reversed, strict=True)
     ]  # fmt: skip
     results = compiled.run(cell, activation, tasks)
     return results if live is None else [(outputs * live, final) for outputs, final in results]

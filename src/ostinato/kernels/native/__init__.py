@@ -14,7 +14,7 @@ from ostinato.kernels.native.library import (
     use_instruction_set,
 )
 from ostinato.kernels.native.products import multiply
-from ostinato.kernels.native.sequences import Layer, recurrent_backward, recurrent_forward
+from ostinato.kernels.native.sequences import Layer, has_extra, recurrent_backward, recurrent_forward
 from ostinato.kernels.native.training import AdamW, OutputGradients, Trained, cross_entropy, update
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "apply",
     "available",
     "cross_entropy",
+    "has_extra",
     "instruction_set",
     "instruction_sets",
     "multiply",

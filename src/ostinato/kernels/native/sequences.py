@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,60 +22,75 @@ def cell_number(cell: str, activation: str) -> int:
     return _NUMBERS[f"rnn {activation}" if cell == "rnn" else cell]
 
 
+_WEIGHTS = ("weight_ih", "bias", "weight_hh", "bias_hn", "weight_ci", "weight_cf", "weight_co")
+_IN_ORDER = (
+    "x", *_WEIGHTS, "lengths", "keep_h", "keep_c", "gates", "h", "c", "extra", "d_outputs", "d_h", "d_c", "d_x",
+    *(f"d_{name}" for name in _WEIGHTS),
+)  # fmt: skip
+
+
 class _Layer(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_int32) for name in ("cell", "T", "B", "H")),
-        *((name, ctypes.c_void_p) for name in ("weight_hh", "bias_hn", "weight_ci", "weight_cf", "weight_co")),
-        *((name, ctypes.c_void_p) for name in ("lengths", "keep_h", "keep_c", "gates", "h", "c", "extra")),
-        *((name, ctypes.c_void_p) for name in ("d_outputs", "d_h", "d_c", "d_gates", "d_extra")),
+        *((name, ctypes.c_int32) for name in ("cell", "T", "B", "I", "H", "reversed")),
+        *((name, ctypes.c_void_p) for name in _IN_ORDER),
     ]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer in one direction, as ``ost_layer`` in core.h; what a cell or a call does not use stays None."""
+    """One layer in one direction, as ``ost_layer`` in core.h: its arrays by the names they have there.
+
+    What a cell or a call does not use is left out, or None.
+    """
 
     cell: str
-    weight_hh: Array
-    gates: Array
-    h: Array
-    activation: str = "tanh"
-    bias_hn: Array | None = None
-    weight_ci: Array | None = None
-    weight_cf: Array | None = None
-    weight_co: Array | None = None
+    activation: str
+    arrays: Mapping[str, Array | None]
     lengths: NDArray[np.int32] | None = None
-    keep_h: Array | None = None
-    keep_c: Array | None = None
-    c: Array | None = None
-    extra: Array | None = None
-    d_outputs: Array | None = None
-    d_h: Array | None = None
-    d_c: Array | None = None
-    d_gates: Array | None = None
-    d_extra: Array | None = None
+    reversed: bool = False
 
     def pack(self, needed: Sequence[str]) -> _Layer:
         """The structure. Raises NativeError on a shape, type or layout that is wrong, and when a needed one is None."""
-        kind = find(self.cell, self.activation)
-        T, B, width = self.gates.shape
-        H = width // kind.gates
-        if T < 1 or B < 1 or H < 1 or width != kind.gates * H:
-            raise NativeError(f"gates is {self.gates.shape}; expected (T, B, {kind.gates} H), none of them 0")
-        peephole = (H,) * kind.extra_axes
-        sequence, state = (T, B, H), (B, H)
-        shapes: dict[str, tuple[int, ...]] = {
-            "weight_hh": (width, H), "bias_hn": (H,), "weight_ci": peephole, "weight_cf": peephole,
-            "weight_co": peephole, "keep_h": sequence, "keep_c": sequence, "gates": (T, B, width),
-            "h": (T + 1, B, H), "c": (T + 1, B, H), "extra": sequence, "d_outputs": sequence, "d_h": state,
-            "d_c": state, "d_gates": (T, B, width), "d_extra": sequence,
-        }  # fmt: skip
-        missing = [name for name in needed if getattr(self, name) is None]
+        missing = [name for name in ("gates", *needed) if self.arrays.get(name) is None]
         if missing:
             raise NativeError(f"{self.cell} needs {', '.join(missing)}")
-        arrays = {name: address(name, getattr(self, name), shape) for name, shape in shapes.items()}
-        number = cell_number(self.cell, self.activation)
-        return _Layer(number, T, B, H, lengths=self._lengths(T, B), **arrays)
+        unknown = self.arrays.keys() - set(_IN_ORDER)
+        if unknown:
+            raise NativeError(f"a layer has no {', '.join(sorted(unknown))}")
+        T, B, I, H = self._sizes()  # noqa: E741
+        shapes = self._shapes(T, B, I, H)
+        arrays = {name: address(name, array, shapes[name]) for name, array in self.arrays.items()}
+        sizes = (cell_number(self.cell, self.activation), T, B, I, H, self.reversed)
+        return _Layer(*sizes, lengths=self._lengths(T, B), **arrays)
+
+    def _sizes(self) -> tuple[int, int, int, int]:
+        """``T, B, I, H``."""
+        x, gates = self.arrays.get("x"), self.arrays["gates"]
+        assert gates is not None
+        G = find(self.cell, self.activation).gates
+        T, B, width = gates.shape
+        H = width // G
+        if T < 1 or B < 1 or H < 1 or width != G * H:
+            raise NativeError(f"gates is {gates.shape}; expected (T, B, {G} H), none of them 0")
+        if x is None:
+            return T, B, 0, H
+        if x.ndim != 3 or x.shape[2] < 1:
+            raise NativeError(f"x is {x.shape}; expected ({T}, {B}, I)")
+        return T, B, x.shape[2], H
+
+    def _shapes(self, T: int, B: int, I: int, H: int) -> dict[str, tuple[int, ...]]:  # noqa: E741
+        kind = find(self.cell, self.activation)
+        width = kind.gates * H
+        sequence, state, states, peephole = (T, B, H), (B, H), (T + 1, B, H), (H,) * kind.extra_axes
+        weights: dict[str, tuple[int, ...]] = {
+            "weight_ih": (width, I), "bias": (width,), "weight_hh": (width, H), "bias_hn": (H,),
+            "weight_ci": peephole, "weight_cf": peephole, "weight_co": peephole,
+        }  # fmt: skip
+        return {
+            **weights, **{f"d_{name}": shape for name, shape in weights.items()},
+            "x": (T, B, I), "d_x": (T, B, I), "gates": (T, B, width), "keep_h": sequence, "keep_c": sequence,
+            "h": states, "c": states, "extra": sequence, "d_outputs": sequence, "d_h": state, "d_c": state,
+        }  # fmt: skip
 
     def _lengths(self, T: int, B: int) -> int | None:
         if self.lengths is None:
@@ -86,13 +101,21 @@ class Layer:
         return self.lengths.ctypes.data
 
 
-def _needed(cell: str, activation: str, *, backward: bool) -> list[str]:
-    kind = find(cell, activation)
-    names = [*kind.extra, *kind.parts[1:]]
-    names += ["extra"] * cell.startswith("gru")
+def has_extra(cell: str) -> bool:
+    """Whether a layer of this cell keeps the array ``extra``."""
+    return "gru" in cell or "peephole" in cell
+
+
+def _needed(layer: Layer, *, backward: bool) -> list[str]:
+    kind = find(layer.cell, layer.activation)
+    weights = ["weight_hh", *kind.extra]
+    names = [*weights, *kind.parts]
+    names += ["extra"] * has_extra(layer.cell)
+    inputs = ["x", "weight_ih", "bias"]
     if backward:
-        names += ["d_outputs", "d_gates", *(f"d_{part}" for part in kind.parts)]
-        names += ["d_extra"] * (cell == "gru_reset_after")
+        names += [*inputs, "d_outputs", *(f"d_{name}" for name in (*kind.parts, *inputs[1:], *weights))]
+    elif layer.arrays.get("x") is not None:
+        names += inputs
     return names
 
 
@@ -107,6 +130,6 @@ def recurrent_backward(layers: Sequence[Layer], threads: int) -> None:
 
 
 def _recurrent(direction: str, layers: Sequence[Layer], threads: int) -> None:
-    packed = [layer.pack(_needed(layer.cell, layer.activation, backward=direction == "backward")) for layer in layers]
+    packed = [layer.pack(_needed(layer, backward=direction == "backward")) for layer in layers]
     call = getattr(core(), f"ost_recurrent_{direction}")
     check(call((_Layer * len(packed))(*packed), len(packed), max(1, threads)))
