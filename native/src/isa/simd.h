@@ -123,7 +123,24 @@ inline I load_ints(const int32_t *p) {
 inline I all(int32_t x) { return I{} + x; }
 inline F to_floats(I v) { return __builtin_convertvector(v, F); }
 
-inline F max(F a, F b) { return a > b ? a : b; }
-inline F min(F a, F b) { return a < b ? a : b; }
+// Of b where one of the two is NaN.
+inline F max(F a, F b) {
+#if defined(__AVX512F__)
+    return _mm512_maskz_max_ps(0xffff, a, b);
+#elif defined(__AVX2__)
+    return _mm256_max_ps(a, b);
+#else
+    return a > b ? a : b;
+#endif
+}
+inline F min(F a, F b) {
+#if defined(__AVX512F__)
+    return _mm512_maskz_min_ps(0xffff, a, b);
+#elif defined(__AVX2__)
+    return _mm256_min_ps(a, b);
+#else
+    return a < b ? a : b;
+#endif
+}
 
 }  // namespace ost::OST_ISA

@@ -52,7 +52,7 @@ class BidirectionalLanguageModel(TokenModel):
         return self._read(x[:T], x[2:], state)
 
     def beside(self, ahead: Tensor, ids: Tensor) -> Tensor:
-        """The readout ``(T, B, R)`` of a window ``ids (T+1+A, B)`` whose forward half ``ahead (T, B, R/2)`` is known."""
+        """Readout ``(T, B, R)`` of a window ``ids (T+1+A, B)`` whose forward half ``ahead (T, B, R/2)`` is known."""
         x = self.embed(ids[2:])
         zeros = self.backward_stack.initial_state(ids.shape[1])
         ((back, _),) = read_together([self.backward_stack], [x], [zeros], reversed=[True])
