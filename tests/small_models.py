@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ostinato import bundle
+from ostinato.bundle import Weights
 from ostinato.config import ModelConfig
 from ostinato.text.tokenizer import TokenizerOptions, build, to_json
 from ostinato.types import Floats, Tokenizer
@@ -32,8 +33,10 @@ def tokenizer(level: str = "char", text: str = TEXT, **options: Any) -> Tokenize
     return build(TokenizerOptions(level=level, **options), lambda: iter([text]))
 
 
-def write_folder(folder: Path, level: str = "char", *, seed: int = 0, scale: float = 0.5, **changes: Any) -> Path:
-    """A model folder with random weights."""
+def write_folder(
+    folder: Path, level: str = "char", *, seed: int = 0, scale: float = 0.5, stored: Weights = "float32", **changes: Any
+) -> Path:
+    """A model folder with random weights, ``stored`` so."""
     tokens = tokenizer(level)
     model = config(vocab=tokens.vocab_size, **changes)
     bundle.save(
@@ -43,5 +46,6 @@ def write_folder(folder: Path, level: str = "char", *, seed: int = 0, scale: flo
         tokenizer_json=to_json(tokens),
         training={"minutes": 5, "bits_per_char": 1.5},
         card="# A model\n",
+        weights=stored,
     )
     return folder

@@ -21,16 +21,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import safetensors.numpy
 
 from ostinato.config import ModelConfig
 from ostinato.errors import BundleError, ConfigError, OstinatoError
+from ostinato.quantise import LARGEST, Bytes, are_usable, dequantise, quantise, row_scales
 from ostinato.types import Floats
 
-FORMAT_VERSION = 1
+Weights = Literal["float32", "int8"]
+"""How the matrices are stored. Vectors, such as biases, are float32 in any case."""
+
+VERSIONS: Mapping[Weights, int] = {"float32": 1, "int8": 2}
+"""The format version that says so: float32 keeps the one that every Ostinato reads."""
 ARCHITECTURE = "recurrent_language_model"
 CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "README.md"
 TRAINING = "training"
@@ -50,7 +55,10 @@ class Bundle:
 
     model: ModelConfig
     tensors: Mapping[str, Floats]
-    """Read-only, by the names of ``expected_tensors``."""
+    """Read-only, by the names of ``expected_tensors``; float32, also where they are stored in eight bits."""
+    weights: Weights
+    weights_bytes: int
+    """Size of the file that they are stored in."""
     tokenizer_path: Path
     training: Mapping[str, Any]
     """Summary of the training run: plain JSON values, for reports."""
@@ -80,6 +88,21 @@ def _stack_tensors(model: ModelConfig, stack: str) -> dict[str, tuple[int, ...]]
         if model.layer_norm:
             shapes |= {f"{stack}.norms.{k}.weight": (hidden,), f"{stack}.norms.{k}.bias": (hidden,)}
     return shapes
+
+
+def _stored_tensors(model: ModelConfig, weights: Weights) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of every tensor in the file: in eight bits a matrix comes with the scales of its rows."""
+    stored: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for name, shape in expected_tensors(model).items():
+        if weights == "int8" and len(shape) == 2:
+            stored |= {name: ("I8", shape), _scale_of(name): ("F32", shape[:1])}
+        else:
+            stored[name] = ("F32", shape)
+    return stored
+
+
+def _scale_of(name: str) -> str:
+    return name + "_scale"
 
 
 def inspect_folder(folder: str | Path) -> Kind:
@@ -132,7 +155,21 @@ def _load(folder: Path, config: Mapping[str, Any]) -> Bundle:
         raise BundleError(f"{folder / CONFIG} does not describe a model: {error}; train it again") from None
     tokenizer = _find(folder, TOKENIZER)
     _check_sum(tokenizer, _read(tokenizer, sums[TOKENIZER][0]), *sums[TOKENIZER])
-    return Bundle(model, _load_weights(_find(folder, WEIGHTS), model, *sums[WEIGHTS]), tokenizer, training, folder)
+    weights = _weights(config)
+    tensors = _load_weights(_find(folder, WEIGHTS), model, weights, *sums[WEIGHTS])
+    return Bundle(model, tensors, weights, sums[WEIGHTS][0], tokenizer, training, folder)
+
+
+def holds_eight_bits(folder: str | Path) -> bool:
+    """Whether a folder holds a model in eight bits; False also where it holds none that can be read."""
+    try:
+        return _weights(_read_config(Path(folder))) == "int8"
+    except BundleError:
+        return False
+
+
+def _weights(config: Mapping[str, Any]) -> Weights:
+    return "int8" if config["format_version"] == VERSIONS["int8"] else "float32"
 
 
 _CHECKED = (WEIGHTS, TOKENIZER)
@@ -163,13 +200,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
     config = _parse_config(path, data)
     if "format_version" not in config or config.get("architecture") != ARCHITECTURE:
         raise BundleError(f"{path} has no format_version of Ostinato; expected a model folder made by `ostinato train`")
-    if config["format_version"] != FORMAT_VERSION:
+    if config["format_version"] not in VERSIONS.values():
         raise BundleError(
-            f"{path} has format version {config['format_version']!r}; this Ostinato reads version {FORMAT_VERSION}; "
-            "update Ostinato or train the model again"
+            f"{path} has format version {config['format_version']!r}; this Ostinato reads versions "
+            f"{' and '.join(map(str, VERSIONS.values()))}; update Ostinato or train the model again"
         )
     if data != _render(config):
         raise BundleError(f"{path} does not match its own digest: it is damaged or was edited; restore it")
+    if _weights(config) == "int8" and config.get("weights") != "int8":
+        raise BundleError(f"{path} has weights of kind {config.get('weights')!r}; expected 'int8'; update Ostinato")
     return config
 
 
@@ -198,18 +237,34 @@ def _check_sum(path: Path, data: bytes, size: int, sha256: str) -> None:
         raise BundleError(f"{path} is damaged or not the file saved with this model: its SHA-256 differs; restore it")
 
 
-def _load_weights(path: Path, model: ModelConfig, size: int, sha256: str) -> dict[str, Floats]:
-    shapes = expected_tensors(model)
-    _check_header(path, shapes, size)
+def _load_weights(path: Path, model: ModelConfig, weights: Weights, size: int, sha256: str) -> dict[str, Floats]:
+    _check_header(path, _stored_tensors(model, weights), size)
     data = _read(path, size)
     _check_sum(path, data, size, sha256)
-    tensors = safetensors.numpy.load(data)
+    stored = safetensors.numpy.load(data)
+    tensors = {name: _in_float32(path, name, stored) for name in expected_tensors(model)}
     for tensor in tensors.values():
         tensor.setflags(write=False)
     return tensors
 
 
-def _check_header(path: Path, shapes: Mapping[str, tuple[int, ...]], size: int) -> None:
+def _in_float32(path: Path, name: str, stored: Mapping[str, Any]) -> Floats:
+    """A tensor as the model has it. Raises BundleError on numbers in eight bits that no writer makes."""
+    tensor: Floats | Bytes = stored[name]
+    scales: Floats | None = stored.get(_scale_of(name))
+    if scales is None:
+        return cast(Floats, tensor)
+    if not are_usable(scales):
+        raise BundleError(f"{path}: tensor {_scale_of(name)!r} has scales that are negative or not finite; restore it")
+    if tensor.min() < -LARGEST:
+        raise BundleError(f"{path}: tensor {name!r} holds {tensor.min()}; expected -{LARGEST} to {LARGEST}; restore it")
+    return dequantise(cast(Bytes, tensor), scales)
+
+
+_BYTES = {"F32": 4, "I8": 1}
+
+
+def _check_header(path: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]], size: int) -> None:
     """Refuse a weights file by its header, before memory for the weights is taken."""
     try:
         found = path.stat().st_size
@@ -225,8 +280,8 @@ def _check_header(path: Path, shapes: Mapping[str, tuple[int, ...]], size: int) 
         }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise BundleError(f"{path} has a damaged header; expected safetensors; restore it") from None
-    _check_shapes(path, tensors, shapes)
-    if size != 8 + len(start) + 4 * sum(math.prod(shape) for shape in shapes.values()):
+    _check_shapes(path, tensors, expected)
+    if size != 8 + len(start) + sum(_BYTES[kind] * math.prod(shape) for kind, shape in expected.values()):
         raise BundleError(f"{path} has {size:,} bytes, which its own header does not add up to; restore it")
 
 
@@ -240,15 +295,17 @@ def _read_header(path: Path) -> bytes:
 
 
 def _check_shapes(
-    where: str | Path, found: Mapping[str, tuple[str, tuple[int, ...]]], expected: Mapping[str, tuple[int, ...]]
+    where: str | Path,
+    found: Mapping[str, tuple[str, tuple[int, ...]]],
+    expected: Mapping[str, tuple[str, tuple[int, ...]]],
 ) -> None:
     for name in sorted(found.keys() ^ expected.keys()):
         verb = "lacks" if name in expected else "has an unknown"
         raise BundleError(f"{where} {verb} tensor {name!r}: the weights are not of the model in {CONFIG}")
-    for name, shape in expected.items():
-        if found[name] != ("F32", shape):
-            kind, got = found[name]
-            raise BundleError(f"{where}: tensor {name!r} is {kind} of shape {got}; expected F32 of shape {shape}")
+    for name, (kind, shape) in expected.items():
+        if found[name] != (kind, shape):
+            other, got = found[name]
+            raise BundleError(f"{where}: tensor {name!r} is {other} of shape {got}; expected {kind} of shape {shape}")
 
 
 # Writing
@@ -262,30 +319,46 @@ def save(
     tokenizer_json: str,
     training: Mapping[str, Any],
     card: str,
+    weights: Weights = "float32",
 ) -> None:
     """Write a model folder, or replace the model in one: after a crash at any moment it holds the old or the new whole.
 
     ``tensors`` are those of ``expected_tensors(model)`` in float32; ``training`` is a summary in plain JSON values;
-    ``card`` becomes README.md. Raises BundleError when the tensors do not fit the model or the folder cannot be
-    written, OstinatoError when the disk is full; the model that was there before is untouched then.
+    ``card`` becomes README.md; ``weights`` says how the matrices are stored. Raises BundleError when the tensors do not
+    fit the model, or eight bits, or when the folder cannot be written, OstinatoError when the disk is full; the model
+    that was there before is untouched then.
     """
     folder = Path(folder)
     found = {name: ("F32" if x.dtype == np.float32 else str(x.dtype), x.shape) for name, x in tensors.items()}
-    _check_shapes("the model to save", found, expected_tensors(model))
+    _check_shapes("the model to save", found, _stored_tensors(model, "float32"))
+    stored = _rounded(tensors) if weights == "int8" else tensors
     files = {
-        WEIGHTS: safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}),
+        WEIGHTS: safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in stored.items()}),
         TOKENIZER: tokenizer_json.encode(),
     }
     sums = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     config = {
-        "format_version": FORMAT_VERSION,
+        "format_version": VERSIONS[weights],
         "architecture": ARCHITECTURE,
+        **({} if weights == "float32" else {"weights": weights}),
         "model": model.to_json(),
         "training": dict(training),
         "files": sums,
     }
     with _stated_failures(folder):
         _replace_files(folder, {**files, CONFIG: _render(config), CARD: card.encode()})
+
+
+def _rounded(tensors: Mapping[str, Floats]) -> dict[str, Floats | Bytes]:
+    stored: dict[str, Floats | Bytes] = dict(tensors)
+    for name, tensor in tensors.items():
+        if tensor.ndim != 2:
+            continue
+        scales = row_scales(tensor)
+        if not are_usable(scales):
+            raise BundleError(f"tensor {name!r} holds numbers that are not finite: it cannot be stored in eight bits")
+        stored |= {name: quantise(tensor, scales), _scale_of(name): scales}
+    return stored
 
 
 @contextmanager

@@ -58,15 +58,23 @@ class LanguageModel:
         tensors: Mapping[str, Floats],
         tokenizer: Tokenizer,
         training: Mapping[str, Any] | None = None,
+        *,
+        int8: bool = False,
     ) -> None:
-        """``tensors`` as in a bundle. Raises BundleError when the tokenizer does not match the weights."""
+        """``tensors`` as in a bundle; with ``int8`` a model that reads forward runs in eight bits, where the core is.
+
+        Raises BundleError when the tokenizer does not match the weights.
+        """
         if tokenizer.vocab_size != model.vocab:
             raise BundleError(
                 f"the tokenizer has {tokenizer.vocab_size:,} tokens, the weights are for {model.vocab:,}; "
                 "put back the tokenizer.json that the model was trained with"
             )
-        make = BidirectionalEngine if model.bidirectional else make_engine
-        self.engine: Engine | BidirectionalEngine = make(model, tensors, tokenizer.boundary_id)
+        self.engine: Engine | BidirectionalEngine
+        if model.bidirectional:
+            self.engine = BidirectionalEngine(model, tensors, tokenizer.boundary_id)
+        else:
+            self.engine = make_engine(model, tensors, tokenizer.boundary_id, int8=int8)
         self.model, self.tokenizer = model, tokenizer
         self.training: dict[str, Any] = dict(training or {})
         self._state: State | None = None
@@ -280,6 +288,10 @@ class _WithoutBlank:
 
 
 def load(folder: str | Path) -> LanguageModel:
-    """The model in a folder that training made. Raises BundleError when it is missing, damaged or foreign."""
+    """The model in a folder that ``train`` or ``export`` made.
+
+    Raises BundleError when it is missing, damaged or foreign.
+    """
     found = bundle.load(folder)
-    return LanguageModel(found.model, found.tensors, tokenizers.load(found.tokenizer_path), found.training)
+    tokenizer = tokenizers.load(found.tokenizer_path)
+    return LanguageModel(found.model, found.tensors, tokenizer, found.training, int8=found.weights == "int8")

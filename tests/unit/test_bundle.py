@@ -1,6 +1,7 @@
 """Model folders: what is saved is loaded, damage is refused, and a crash leaves the old or the new whole."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -27,6 +28,16 @@ OPTIONS = [
 @pytest.fixture
 def folder(tmp_path):
     return write_folder(tmp_path / "model")
+
+
+@pytest.fixture
+def small_folder(tmp_path):
+    return write_folder(tmp_path / "small", stored="int8")
+
+
+@pytest.fixture(params=["folder", "small_folder"])
+def either(request):
+    return request.getfixturevalue(request.param)
 
 
 def save(folder, seed):
@@ -86,8 +97,8 @@ def test_the_readme_may_be_edited(folder):
 
 
 @pytest.mark.parametrize("name", CHECKED)
-def test_a_flipped_bit_is_noticed_wherever_it_is(folder, name):
-    path = folder / name
+def test_a_flipped_bit_is_noticed_wherever_it_is(either, name):
+    folder, path = either, either / name
     good = path.read_bytes()
     rng = np.random.default_rng(0)
     for place in {*rng.integers(0, len(good), 150).tolist(), *range(12), len(good) - 1}:
@@ -103,8 +114,8 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(folder, name):
 
 
 @pytest.mark.parametrize("name", CHECKED)
-def test_a_file_that_is_too_short_or_too_long_is_noticed(folder, name):
-    path = folder / name
+def test_a_file_that_is_too_short_or_too_long_is_noticed(either, name):
+    folder, path = either, either / name
     good = path.read_bytes()
     lengths = {*np.random.default_rng(1).integers(0, len(good), 60).tolist(), 0, 1, 7, 8, 9, len(good) - 1}
     for damaged in (*(good[:length] for length in lengths), good + b"\0", good + b" ", good + good):
@@ -154,8 +165,8 @@ def test_what_is_no_model_folder_is_refused(tmp_path):
 
 
 def test_another_version_is_named(folder):
-    rewrite_config(folder, lambda values: values.update(format_version=2))
-    with pytest.raises(BundleError, match="format version 2; this Ostinato reads version 1"):
+    rewrite_config(folder, lambda values: values.update(format_version=3))
+    with pytest.raises(BundleError, match="format version 3; this Ostinato reads versions 1 and 2; update"):
         bundle.load(folder)
 
 
@@ -234,6 +245,117 @@ def test_tensors_that_do_not_fit_are_not_saved(tmp_path, name, value):
         tensors[name] = value
     with pytest.raises(BundleError, match=name):
         bundle.save(tmp_path / "m", model=config(), tensors=tensors, tokenizer_json="{}", training={}, card="")
+    assert not (tmp_path / "m").exists()
+
+
+# In eight bits
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_matrices_in_eight_bits_are_near_and_vectors_are_the_same(tmp_path, cell, options):
+    model = config(cell=cell, **options)
+    tensors = weights(model)
+    bundle.save(tmp_path, model=model, tensors=tensors, tokenizer_json="{}", training={}, card="", weights="int8")
+    found = bundle.load(tmp_path)
+    assert (found.model, found.weights) == (model, "int8")
+    assert found.tensors.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        read = found.tensors[name]
+        assert read.dtype == np.float32
+        assert not read.flags.writeable
+        if tensor.ndim == 1:
+            np.testing.assert_array_equal(read, tensor)
+        else:
+            step = np.abs(tensor).max(axis=1, keepdims=True) / 127
+            assert (np.abs(read - tensor) <= 0.5001 * step).all()
+            assert (read != tensor).any()
+
+
+def test_the_file_in_eight_bits_holds_bytes_and_a_scale_for_each_row(small_folder):
+    stored = safetensors.numpy.load_file(small_folder / "model.safetensors")
+    read = bundle.load(small_folder).tensors
+    matrices = {name for name, tensor in read.items() if tensor.ndim == 2}
+    assert len(matrices) == 6
+    assert stored.keys() == read.keys() | {f"{name}_scale" for name in matrices}
+    for name, tensor in stored.items():
+        assert tensor.dtype == (np.int8 if name in matrices else np.float32)
+    for name in matrices:
+        scales = stored[f"{name}_scale"]
+        assert scales.shape == (len(read[name]),)
+        np.testing.assert_array_equal(read[name], stored[name].astype(np.float32) * scales[:, None])
+        assert (np.abs(stored[name].astype(int)).max(axis=1) == 127).all()
+
+
+def test_older_readers_refuse_eight_bits_by_the_version_and_read_float32_as_ever(folder, small_folder):
+    whole, small = (json.loads((path / "config.json").read_bytes()) for path in (folder, small_folder))
+    assert (whole["format_version"], whole.get("weights")) == (1, None)
+    assert (small["format_version"], small["weights"]) == (2, "int8")
+    assert not bundle.holds_eight_bits(folder)
+    assert bundle.holds_eight_bits(small_folder)
+    assert not bundle.holds_eight_bits(folder / "nothing")
+
+
+def test_weights_of_another_kind_are_refused(small_folder):
+    for change in (lambda values: values.update(weights="int4"), lambda values: values.pop("weights")):
+        rewrite_config(small_folder, change)
+        with pytest.raises(BundleError, match=r"weights of kind ('int4'|None); expected 'int8'"):
+            bundle.load(small_folder)
+
+
+def test_float32_is_not_taken_for_eight_bits_nor_the_reverse(folder, small_folder):
+    rewrite_config(folder, lambda values: values.update(format_version=2, weights="int8"))
+    with pytest.raises(BundleError, match=r"lacks tensor 'embedding\.weight_scale'"):
+        bundle.load(folder)
+    rewrite_config(small_folder, lambda values: values.update(format_version=1))
+    with pytest.raises(BundleError, match=r"unknown tensor 'embedding\.weight_scale'"):
+        bundle.load(small_folder)
+
+
+def replace_weights(folder, change):
+    """Change the tensors as somebody else's program would, with sums that fit."""
+    path = folder / "model.safetensors"
+    tensors = safetensors.numpy.load_file(path)
+    change(tensors)
+    path.write_bytes(data := safetensors.numpy.save(tensors))
+    sums = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    rewrite_config(folder, lambda values: values["files"].update({"model.safetensors": sums}))
+
+
+SCALE = "stack.layers.1.weight_hh_scale"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda x: x.pop(SCALE), f"lacks tensor '{SCALE}'"),
+        (lambda x: x.update({SCALE: x[SCALE][1:]}), r"F32 of shape \(27,\); expected F32 of shape \(28,\)"),
+        (lambda x: x.update({SCALE: x[SCALE].astype(np.float64)}), f"'{SCALE}' is F64"),
+        (lambda x: x.update({"output.weight": x["output.weight"].astype(np.float32)}), "F32 .*; expected I8"),
+        (lambda x: x.update({"output.bias": x["output.bias"].astype(np.int8)}), "I8 .*; expected F32"),
+        (lambda x: x.update({"output.bias_scale": x["output.bias"]}), "unknown tensor 'output.bias_scale'"),
+        *((lambda x, bad=bad: x[SCALE].__setitem__(3, bad), f"'{SCALE}' has scales that are negative or not finite")
+          for bad in (-1e-3, np.nan, np.inf, -np.inf, 3e38)),
+        (lambda x: x["output.weight"].__setitem__((2, 1), -128), "'output.weight' holds -128; expected -127 to 127"),
+    ],
+)  # fmt: skip
+def test_eight_bits_that_do_not_fit_are_refused(small_folder, change, complaint):
+    replace_weights(small_folder, lambda tensors: None)
+    bundle.load(small_folder)
+    replace_weights(small_folder, change)
+    with pytest.raises(BundleError, match=complaint) as caught:
+        bundle.load(small_folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3.4e38])
+def test_numbers_that_have_no_eight_bits_are_not_saved(tmp_path, bad):
+    tensors = weights(config())
+    tensors["output.weight"][2, 1] = bad
+    with pytest.raises(BundleError, match=r"'output.weight' holds numbers that are not finite"):
+        bundle.save(
+            tmp_path / "m", model=config(), tensors=tensors, tokenizer_json="{}", training={}, card="", weights="int8"
+        )
     assert not (tmp_path / "m").exists()
 
 

@@ -65,7 +65,8 @@ class Engine:
     @property
     def state_widths(self) -> dict[str, int]:
         """The width of every array of a state, by name."""
-        return {name: array.shape[1] for name, array in self.start().arrays.items()}
+        widths = (*(part.shape[1] for part in self._stack.zero(1)), self.model.readout)
+        return dict(zip(self._names, widths, strict=True))
 
     def start(self, batch: int = 1) -> State:
         """The state at the beginning of a text, for ``batch`` streams: it has read the boundary token."""
