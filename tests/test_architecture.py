@@ -225,3 +225,9 @@ def test_a_model_is_loaded_and_writes_and_scores_without_torch(tmp_path: Path) -
         "assert len(lm.generate('to be', tokens=5, seed=1)) >= 5\nassert lm.score('to be').nats > 0"
     )
     assert not {"torch", "matplotlib"} & loaded_after(code)
+
+
+def test_a_model_is_exported_without_torch(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model")
+    code = f"import ostinato\nostinato.export({str(folder)!r}, {str(tmp_path / 'small')!r}, int8=True)"
+    assert not {"torch", "matplotlib"} & loaded_after(code)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ostinato.language_model import LanguageModel as LanguageModel
     from ostinato.language_model import load as load
     from ostinato.pipeline import train as train
+    from ostinato.pipeline.export import export as export
     from ostinato.score.report import Scored as Scored
     from ostinato.types import State as State
     from ostinato.types import Tokenizer as Tokenizer
@@ -23,11 +24,12 @@ _HOMES = {
     "Scored": "ostinato.score.report",
     "State": "ostinato.types",
     "Tokenizer": "ostinato.types",
+    "export": "ostinato.pipeline.export",
     "load": "ostinato.language_model",
     "train": "ostinato.pipeline",
 }
 
-__all__ = ["LanguageModel", "OstinatoError", "Scored", "State", "Tokenizer", "__version__", "load", "train"]
+__all__ = ["LanguageModel", "OstinatoError", "Scored", "State", "Tokenizer", "__version__", "export", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -117,6 +117,8 @@ def _sizes(found: Bundle, tokenizer: Tokenizer) -> dict[str, Any]:
         "level": tokenizer.level,
         "parameters": sum(parts.values()),
         "parts": parts,
+        "weights": found.weights,
+        "weights_bytes": found.weights_bytes,
         "disk_bytes": sum(path.stat().st_size for path in map(found.folder.joinpath, files) if path.is_file()),
         "state_bytes": lm.engine.start().nbytes if isinstance(lm.engine, Engine) else None,
         "training": dict(found.training),
@@ -163,6 +165,8 @@ def _facts(report: dict[str, Any], model: ModelConfig) -> Iterator[tuple[str, st
     extras = [flag.replace("_", " ") for flag in flags if getattr(model, flag)]
     yield "model", ", ".join([cell, layers, f"embedding {model.embed}", *extras])
     yield "tokens", f"{report['level']}, {model.vocab:,} of them"
+    rows = ", a scale for each row of a matrix" if report["weights"] == "int8" else ""
+    yield "weights", f"{report['weights']}{rows}, {_size(report['weights_bytes'])}"
     yield "on disk", _size(report["disk_bytes"])
     state = report["state_bytes"]
     yield "state", "none: it reads whole texts" if state is None else f"{_size(state)} a stream, whatever its length"
@@ -181,6 +185,8 @@ def _size(size: int) -> str:
 
 def _course(training: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What the folder tells of its training; it may tell little."""
+    if "copy_of" in training:
+        yield "copy of", f"{training['copy_of']}, which the figures of training are of"
     if "texts" in training:
         yield "trained on", f"{training['train_chars']:,} characters of {', '.join(training['texts'])}"
     if "seconds" in training:

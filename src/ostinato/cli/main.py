@@ -22,6 +22,7 @@ VERBS = {
     "score": "How well a model predicts a text: perplexity, bits per character and byte.",
     "fill": "Let a bidirectional model fill the gaps in a text.",
     "inspect": "Sizes of a model; pictures of its gradients and gates.",
+    "export": "A copy of a model to ship; in eight bits at a quarter of the size.",
     "data": "Named corpora: list, fetch, verify.",
     "bench": "How fast this machine trains, writes and scores.",
     "doctor": "What this machine has, and what to install.",

@@ -5,19 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ostinato.bundle import Weights
+from ostinato.config import ModelConfig
+
 
 def write_card(name: str, summary: Mapping[str, Any]) -> str:
     """Markdown from the summary that config.json also holds."""
-    lines = [f"# {name}", "", "A recurrent language model made by Ostinato.", "", "| | |", "|---|---|"]
-    lines += [f"| {title} | {value} |" for title, value in _rows(summary)]
+    return _card(
+        name,
+        "A recurrent language model made by Ostinato.",
+        _rows(summary),
+        summary["bidirectional"],
+        "`training/run.toml` holds every setting with its reason, `training/metrics.jsonl` the course of training.",
+    )
+
+
+def write_copy_card(name: str, original: str, model: ModelConfig, weights: Weights, summary: Mapping[str, Any]) -> str:
+    """Markdown for a copy of the model ``original``, from the summary of the original."""
+    about = f"A copy of the recurrent language model `{original}`, made by `ostinato export`"
+    if weights == "int8":
+        about += " in eight bits: each row of a matrix is whole numbers and a scale. The figures are the original's"
+    try:
+        rows = _rows(summary)
+    except (KeyError, TypeError, ValueError, AttributeError):  # the summary is free text to the checks of a bundle
+        rows = []
+    closing = "It cannot be trained on; that is for the original."
+    if weights == "int8":
+        closing += f" `ostinato score {name} FILE` measures what the copy does in eight bits."
+    return _card(name, about + ".", [*rows, ("weights", weights)], model.bidirectional, closing)
+
+
+def _card(name: str, about: str, rows: list[tuple[str, str]], bidirectional: bool, closing: str) -> str:
+    lines = [f"# {name}", "", about, "", "| | |", "|---|---|"]
+    lines += [f"| {title} | {value} |" for title, value in rows]
     lines += [
         "",
         "```",
-        f"ostinato sample {name}" if not summary["bidirectional"] else f'ostinato fill {name} "some ___ text"',
+        f"ostinato sample {name}" if not bidirectional else f'ostinato fill {name} "some ___ text"',
         f"ostinato score {name} FILE",
         "```",
         "",
-        "`training/run.toml` holds every setting with its reason, `training/metrics.jsonl` the course of training.",
+        closing,
     ]
     return "\n".join(lines) + "\n"
 

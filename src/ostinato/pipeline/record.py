@@ -29,8 +29,11 @@ def default_folder(texts: Sequence[str | Path]) -> Path:
     return Path(f"{'text' if stem in ('', '-') else stem}-model")
 
 
-def check_room(folder: Path, force: bool) -> None:
-    """Raise BundleError when ``folder`` holds something; with ``force`` only when it is not a folder."""
+def check_room(folder: Path, force: bool, *, resumable: bool = False) -> None:
+    """Raise BundleError when ``folder`` holds something; with ``force`` only when it is not a folder.
+
+    ``resumable`` says that going on with a run that is there is another way out.
+    """
     kind = bundle.inspect_folder(folder)
     if kind == "empty":
         return
@@ -38,7 +41,8 @@ def check_room(folder: Path, force: bool) -> None:
         raise BundleError(f"{folder} is a file; give -o the name of a folder")
     if not force:
         found = {"model": "holds a model", "partial": "holds an unfinished run", "other": "holds something else"}[kind]
-        hint = "" if kind == "other" else ", or --resume to go on"
+        begun = kind != "other" and (folder / bundle.TRAINING).is_dir()
+        hint = ", or --resume to go on" if resumable and begun else ""
         raise BundleError(f"{folder} {found}; use another -o, --force to replace it{hint}")
 
 
@@ -65,6 +69,9 @@ def read_note(folder: Path) -> Note:
             raise ValueError
         return {**note, **known, "fingerprint": str(note["fingerprint"])}
     except OSError:
+        if bundle.holds_eight_bits(folder):
+            message = f"{folder} is a copy in eight bits, which cannot be trained on; resume the original"
+            raise TrainingError(message) from None
         raise TrainingError(f"{folder} holds no run to resume; train without --resume") from None
     except (ValueError, KeyError, TypeError):
         raise TrainingError(f"{path} is damaged, so the run cannot be resumed; train anew with --force") from None

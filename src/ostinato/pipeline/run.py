@@ -68,7 +68,7 @@ def train(
         given = record.recall(note, folder, given)
         note |= {"texts": located or note["texts"], "budget": _budgets(given)}
     else:
-        record.check_room(folder, force)
+        record.check_room(folder, force, resumable=True)
         if not texts:
             raise ConfigError("no text was given; name one or more files, or - for standard input")
         note = {"texts": located, "given": record.plain(given)}
