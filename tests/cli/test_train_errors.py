@@ -111,6 +111,8 @@ SETTINGS: list[tuple[list[str], str]] = [
     (["--device", "tpu"], "device is 'tpu'; expected one of auto, cpu, cuda"),
     (["--threads", "0"], "threads is 0"),
     (["--seed", "-1"], "seed is -1"),
+    (["--sampled-softmax", "-1"], "sampled_softmax is -1; expected a whole number from 0"),
+    (["--sampled-softmax", "29"], "sampled_softmax is 29, but the text has 29 tokens to draw from; give fewer, or"),
     (["--schedule", "plateau"], "plateau needs patience"),
     (["--config", "none.toml"], "none.toml: no such file"),
     (["--config", "prose.txt"], "prose.txt: not readable as TOML"),

@@ -27,6 +27,7 @@ RECURRENT = ("nn/recurrent.py", "test_nn_recurrent")
 INIT = ("nn/init.py", "test_nn_init")
 TOKENS = ("models/tokens.py", "test_models_language")
 LANGUAGE = ("models/language.py", "test_models_language")
+SAMPLED = ("nn/sampled.py", "test_nn_sampled")
 SIDES = ("models/bidirectional.py", "test_models_bidirectional")
 
 # For each, the call that must fail in the tests (``t``): what is wrong, and which source becomes which.
@@ -126,6 +127,43 @@ MUTANTS = {
         ],
         "test_tied_embedding_and_output_have_their_spread()": [
             ("a loud output layer", "1.0 / math.sqrt(weight.shape[1])", "1.0"),
+        ],
+    },
+    SAMPLED: {
+        "test_the_loss_is_cross_entropy_among_the_candidates_corrected()": [
+            ("no correction", "bias.index_select(0, candidates) - log_inclusion", "bias.index_select(0, candidates)"),
+            ("corrected the wrong way round", "candidates) - log_inclusion", "candidates) + log_inclusion"),
+            ("the other targets forgotten", "self._draws + len(targets) - 1)", "self._draws)"),
+            ("the target itself counted", "self._draws + len(targets) - 1)", "self._draws + len(targets))"),
+            ("weight of the first rows", "weight.index_select(0, candidates)", "weight[: len(candidates)]"),
+            ("bias of the first rows", "bias.index_select(0, candidates)", "bias[: len(candidates)]"),
+            ("no smoothing", "counts.double() + 1.0", "counts.double()"),
+            ("targets left where they were", "log_inclusion, places)", "log_inclusion, targets.clamp(max=3))"),
+            (
+                "rows without a gradient",
+                "weight.index_select(0, candidates)",
+                "weight.detach().index_select(0, candidates)",
+            ),
+        ],
+        "test_so_many_join_on_average_each_as_often_as_so_many_draws_hold_it(4)": [
+            (
+                "so many draws, not tokens",
+                "self._draws = _draws(self._log_missed, drawn)",
+                "self._draws = float(drawn)",
+            ),
+            ("the wrong half", "< self._joins", ">= self._joins"),
+            ("uniform", "counts.double() + 1.0", "torch.ones_like(counts).double()"),
+        ],
+        "test_candidates_ascend_and_hold_the_targets_where_it_says()": [
+            ("targets left to chance", "joined[targets] = True", "pass"),
+            ("places one off", "joined.cumsum(0)[targets] - 1", "joined.cumsum(0)[targets] - 2"),
+        ],
+        "test_a_saved_generator_state_repeats_the_candidates()": [
+            (
+                "a generator of its own",
+                "torch.rand_like(self._joins)",
+                "torch.rand(len(self._joins), generator=torch.Generator().manual_seed(id(object())))",
+            ),
         ],
     },
     TOKENS: {

@@ -16,7 +16,8 @@ from ostinato.config import ModelConfig, Regularisers
 from ostinato.data.lanes import Lanes
 from ostinato.errors import TrainingError
 from ostinato.models.build import build
-from ostinato.models.tokens import TokenModel
+from ostinato.models.tokens import CrossEntropy, TokenModel
+from ostinato.nn.sampled import SampledSoftmax
 from ostinato.training import loop
 from ostinato.training.evaluate import HeldOut
 from ostinato.training.loop import Progress, Report, Surroundings, Trainer
@@ -32,6 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rmsprop": {"optimiser": "rmsprop", "clip_value": 0.05},
     "average": {"average": 0.9},
     "plateau": {"schedule": "plateau", "patience": 1, "lr": 0.2},
+    "sampled": {"sampled_softmax": 3},
 }
 
 
@@ -101,6 +103,22 @@ class Run:
 
 def same(a: Run, b: Run) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.weights(), b.weights(), strict=True))
+
+
+def test_candidates_are_drawn_by_the_counts_of_the_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[list[int], int]] = []
+
+    class Noted(SampledSoftmax):
+        def __init__(self, counts: Tensor, drawn: int) -> None:
+            made.append((counts.tolist(), drawn))
+            super().__init__(counts, drawn)
+
+    monkeypatch.setattr(loop, "SampledSoftmax", Noted)
+    sampled = Run(tmp_path / "sampled", {"sampled_softmax": 3}).go()
+    assert made == [(np.bincount(some_ids(100, 0), minlength=9).tolist(), 3)]
+    assert not same(sampled, Run(tmp_path / "full").go())
+    assert sampled.evaluations()[0] == (0, pytest.approx(sampled.held_out.nats(Run(tmp_path / "fresh").model)))
+    assert len(made) == 1
 
 
 def test_the_same_run_twice_is_the_same_bytes(tmp_path: Path) -> None:
@@ -224,8 +242,8 @@ def test_the_state_is_carried_from_window_to_window_and_begins_anew_with_the_tex
     run = Run(tmp_path)
     before, after, loss = [], [], run.model.loss
 
-    def watched(ids: Tensor, state: tuple[Tensor, ...]) -> Any:
-        nats, penalty, last = loss(ids, state)
+    def watched(ids: Tensor, state: tuple[Tensor, ...], cross_entropy: CrossEntropy) -> Any:
+        nats, penalty, last = loss(ids, state, cross_entropy)
         before.append(state)
         after.append(last)
         return nats, penalty, last

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from ostinato.config import CELLS, ModelConfig, Regularisers
+from ostinato.errors import ConfigError
 from ostinato.models.build import build
 from ostinato.pipeline.settings import gather, known_settings, to_toml
 from ostinato.training import probe as probing
 from ostinato.training.plan import Plan, TextSize, plan
-from ostinato.training.probe import Speed, probe, weights
+from ostinato.training.probe import Speed, most_scored, operations_per_token, probe, weights
 
 CHARS = TextSize(1_000_000, 65)
 WORDS = TextSize(900_000, 10_000)
@@ -21,7 +23,7 @@ TEXTS = [CHARS, WORDS, SHORT, TextSize(50, 256), TextSize(100_000_000, 8192)]
 
 def at(operations: float = 4e10) -> Any:
     """A machine of that many operations a second."""
-    return lambda model, batch, bptt, threads: Speed(operations, threads or 2, "as measured")
+    return lambda model, batch, bptt, threads, drawn: Speed(operations, threads or 2, "as measured")
 
 
 def make(text: TextSize = CHARS, speed: float = 4e10, **given: Any) -> Plan:
@@ -72,6 +74,7 @@ WISHES: list[dict[str, Any]] = [
     {"optimiser": "sgd", "schedule": "constant", "warmup": 0.0, "average": 0.5},
     {"dropout": 0.0},
     {"dropout_input": 0.4, "locked": True, "weight_drop": 0.25, "weight_decay": 0.0},
+    {"sampled_softmax": 39},
     {"clip": 0.0, "clip_value": 2.0, "patience": 4, "seed": 9, "checkpoint_seconds": 1.0},
 ]
 
@@ -148,12 +151,13 @@ def test_the_weights_are_counted_as_the_model_has_them() -> None:
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("threads", [None, 1])
+@pytest.mark.parametrize("drawn", [0, 4])
 def test_the_probe_measures_and_leaves_no_trace(
-    monkeypatch: pytest.MonkeyPatch, bidirectional: bool, threads: int | None
+    monkeypatch: pytest.MonkeyPatch, bidirectional: bool, threads: int | None, drawn: int
 ) -> None:
     monkeypatch.setattr(probing, "PROBE_SECONDS", 0.0)
     before = torch.get_rng_state(), torch.get_num_threads()
-    found = probe(ModelConfig(vocab=9, embed=4, hidden=(6,), bidirectional=bidirectional), 2, 5, threads)
+    found = probe(ModelConfig(vocab=9, embed=4, hidden=(6,), bidirectional=bidirectional), 2, 5, threads, drawn)
     assert 1e3 < found.operations < 1e13
     assert found.threads in (threads, before[1], 1)
     assert found.reason
@@ -161,15 +165,30 @@ def test_the_probe_measures_and_leaves_no_trace(
     assert torch.get_num_threads() == before[1]
 
 
-def test_the_probe_gets_the_shape_that_is_planned_with() -> None:
-    seen: list[tuple[str, int, int, int | None]] = []
+def test_fewer_scores_read_more_text_and_so_allow_a_wider_model() -> None:
+    few = make(WORDS, minutes=5.0, sampled_softmax=500)
+    assert size(make(WORDS, minutes=5.0)) < size(few)
+    assert size(make(WORDS, minutes=5.0, sampled_softmax=9000)) == size(make(WORDS, minutes=5.0))
+    model = few.model
+    assert operations_per_token(model, most_scored(500, 100)) == operations_per_token(replace(model, vocab=600))
+    assert operations_per_token(model, most_scored(9950, 100)) == operations_per_token(model)
 
-    def speed_of(model: ModelConfig, batch: int, bptt: int, threads: int | None) -> Speed:
-        seen.append((model.cell, batch, bptt, threads))
+
+def test_no_more_can_be_drawn_than_there_is() -> None:
+    make(SHORT, sampled_softmax=39)
+    with pytest.raises(ConfigError, match="sampled_softmax is 40, but the text has 40 tokens to draw from; give fewer"):
+        make(SHORT, sampled_softmax=40)
+
+
+def test_the_probe_gets_the_shape_that_is_planned_with() -> None:
+    seen: list[tuple[str, int, int, int | None, int]] = []
+
+    def speed_of(model: ModelConfig, batch: int, bptt: int, threads: int | None, drawn: int) -> Speed:
+        seen.append((model.cell, batch, bptt, threads, drawn))
         return Speed(1e10, 3, "three are best")
 
-    found = plan(CHARS, {"minutes": 1.0, "cell": "gru", "batch": 6, "bptt": 9}, speed_of)
-    assert seen == [("gru", 6, 9, None)]
+    found = plan(CHARS, {"minutes": 1.0, "cell": "gru", "batch": 6, "bptt": 9, "sampled_softmax": 20}, speed_of)
+    assert seen == [("gru", 6, 9, None, 20)]
     assert (found.threads, found.reasons["threads"]) == (3, "three are best")
 
 

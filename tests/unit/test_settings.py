@@ -114,6 +114,7 @@ def test_hidden_may_be_said_in_many_ways(value: Any) -> None:
         ({"lr": float("nan")}, "lr is nan"),
         ({"seed": -1}, "seed is -1"),
         ({"zoneout": 1.0}, "zoneout is 1.0"),
+        ({"sampled_softmax": -1}, "sampled_softmax is -1; expected a whole number from 0"),
     ],
 )
 def test_values_out_of_range_and_contradictions_are_refused_before_any_text_is_read(

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ostinato.data.store import open_store, release, smallest_dtype, write_store
+from ostinato.data import store
+from ostinato.data.store import count_tokens, open_store, release, smallest_dtype, write_store
 from ostinato.errors import OstinatoError
 
 
@@ -29,6 +30,20 @@ def test_what_is_written_is_read_back_memory_mapped_and_read_only(tmp_path: Path
     assert (tmp_path / "store" / "tokenizer.json").read_text() == "{}\n"
     with pytest.raises(ValueError, match="read-only"):
         ids[0] = 7
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "i8"])
+def test_tokens_are_counted_piece_by_piece(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    monkeypatch.setattr(store, "_PIECE", 3)
+    assert count_tokens(np.array([4, 1, 1, 0, 4, 4, 1, 4], dtype), 6).tolist() == [1, 3, 0, 0, 4, 0]
+    assert count_tokens(np.array([], dtype), 2).tolist() == [0, 0]
+
+
+def test_a_mapped_text_can_be_counted(tmp_path: Path) -> None:
+    write(tmp_path / "store")
+    found = open_store(tmp_path / "store")
+    assert found is not None
+    assert np.flatnonzero(count_tokens(found.parts["train"], 300)).tolist() == [1, 2, 4, 299]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from ostinato.errors import OstinatoError
 from ostinato.types import Ids
 
 _FORMAT = 1
+_PIECE = 1 << 20  # ids counted at a time
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,15 @@ def release(ids: NDArray[np.integer]) -> None:
     mapped = getattr(ids, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def count_tokens(ids: NDArray[np.integer], vocab: int) -> NDArray[np.int64]:
+    """How often each token stands in ``ids (N,)``, ``(V,)``; a memory-mapped text is never in memory as a whole."""
+    counts = np.zeros(vocab, np.int64)
+    for start in range(0, len(ids), _PIECE):
+        counts += np.bincount(ids[start : start + _PIECE], minlength=vocab)
+        release(ids)
+    return counts
 
 
 def smallest_dtype(vocab: int) -> np.dtype[np.unsignedinteger]:

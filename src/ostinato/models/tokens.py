@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from ostinato.nn.dropout import activation_penalty, dropout, embed
 from ostinato.nn.init import initialise_embedding
 from ostinato.nn.output import Output
 from ostinato.nn.recurrent import States
+
+CrossEntropy = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Readout ``(N, R)``, weight ``(V, R)``, bias ``(V,)`` and targets ``(N,)`` to the sum of nats."""
 
 
 class TokenModel(nn.Module, ABC):
@@ -67,16 +71,19 @@ class TokenModel(nn.Module, ABC):
         """Scores ``(..., V)`` before the softmax of ``readout (..., R)``."""
         return linear(readout, self.output.matrix(self.embedding.weight), self.output.bias)
 
-    def loss(self, ids: Tensor, state: States) -> tuple[Tensor, Tensor, States]:
+    def loss(
+        self, ids: Tensor, state: States, cross_entropy: CrossEntropy = linear_cross_entropy
+    ) -> tuple[Tensor, Tensor, States]:
         """The sum of nats of ``ids[1 : T+1]``, the penalty per token, and the state, cut from the graph.
 
         The objective per token is ``nats / (T*B) + penalty``. Truncated backpropagation through time: the next window
-        starts from the state, but no gradient goes back through it.
+        starts from the state, but no gradient goes back through it. ``cross_entropy`` may be another estimate of the
+        nats, such as ``nn.sampled`` makes.
         """
         options = self.regularisers
         raw, last = self.read_window(ids, state)
         dropped = dropout(raw, options.dropout_output, training=self.training, locked=options.locked)
-        nats = linear_cross_entropy(*self._scoring(dropped, ids))
+        nats = cross_entropy(*self._scoring(dropped, ids))
         penalty = activation_penalty(
             self.last_layer(raw), self.last_layer(dropped), options.activation_penalty, options.temporal_penalty
         )

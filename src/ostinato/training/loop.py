@@ -13,8 +13,12 @@ from typing import Any
 import torch
 
 from ostinato.data.lanes import Lanes, Place
+from ostinato.data.store import count_tokens
 from ostinato.errors import TrainingError
+from ostinato.kernels.autograd import linear_cross_entropy
+from ostinato.models.tokens import CrossEntropy
 from ostinato.models.tokens import TokenModel as Model
+from ostinato.nn.sampled import SampledSoftmax
 from ostinato.training import checkpoint
 from ostinato.training.evaluate import HeldOut
 from ostinato.training.metrics import BITS, MetricsFile, peak_memory
@@ -145,8 +149,16 @@ class Trainer:
         self.progress = Progress()
         self.state = model.initial_state(lanes.batch)
         self._device = next(model.parameters()).device
+        self._cross_entropy = self._loss_of_the_output()
         self._rate = 0.0
         self._since, self._cpu_since = time.perf_counter(), time.process_time()
+
+    def _loss_of_the_output(self) -> CrossEntropy:
+        """Over all tokens, or over those that ``sampled_softmax`` draws by how often the lanes have them."""
+        if not self.config.sampled_softmax:
+            return linear_cross_entropy
+        counts = torch.from_numpy(count_tokens(self.lanes.ids, self.model.config.vocab)).to(self._device)
+        return SampledSoftmax(counts, self.config.sampled_softmax).cross_entropy
 
     def resume(self) -> None:
         """Go on from the checkpoint. Raises TrainingError or BundleError when there is none that is whole."""
@@ -211,7 +223,7 @@ class Trainer:
         if progress.place.window == 0:
             self.state = self.model.initial_state(self.lanes.batch)
         tokens = (len(ids) - 1 - self.lanes.lookahead) * self.lanes.batch
-        nats, penalty, state = self.model.loss(ids, self.state)
+        nats, penalty, state = self.model.loss(ids, self.state, self._cross_entropy)
         self.updater.optimiser.zero_grad(set_to_none=True)
         (nats / tokens + penalty).backward()  # type: ignore[no-untyped-call]
         progress.step += 1

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from ostinato.config import ModelConfig, Regularisers
-from ostinato.training.probe import Speed, operations_per_token, probe, weights
+from ostinato.errors import ConfigError
+from ostinato.training.probe import Speed, most_scored, operations_per_token, probe, weights
 from ostinato.training.settings import TrainingConfig
 
 WIDTHS = (64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
@@ -31,8 +32,8 @@ RATES = {
 }
 """Of adamw, to width 256, for characters; the GRUs take the rate of the others where tokens are words."""
 
-SpeedOf = Callable[[ModelConfig, int, int, int | None], Speed]
-"""Measures training a model at batch, bptt, threads."""
+SpeedOf = Callable[[ModelConfig, int, int, int | None, int], Speed]
+"""Measures training a model at batch, bptt, threads, sampled_softmax."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,10 @@ def plan(text: TextSize, given: Mapping[str, Any], speed_of: SpeedOf = probe) ->
     """Choose what ``given`` leaves open; it holds one of minutes, epochs and steps.
 
     Only a budget in minutes depends on the speed of the machine, so that any other run can be repeated exactly.
+    Raises ConfigError when ``sampled_softmax`` draws no fewer tokens than the text has.
     """
     choices = _Choices({name: value for name, value in given.items() if value is not None})
+    _check_drawn(choices.given.get("sampled_softmax", 0), text.vocab)
     batch, bptt = _batches(text, choices)
     options = _architecture(text, choices)
     reads = _reading(text, choices, options, speed_of, batch * bptt)
@@ -99,6 +102,13 @@ def plan(text: TextSize, given: Mapping[str, Any], speed_of: SpeedOf = probe) ->
     training = _training(choices, model, words=text.words)
     choices.values = {**choices.given, **choices.values}
     return Plan(model, regularisers, training, choices.values["threads"], choices.values, choices.reasons)
+
+
+def _check_drawn(drawn: int, vocab: int) -> None:
+    if drawn >= vocab:
+        raise ConfigError(
+            f"sampled_softmax is {drawn}, but the text has {vocab} tokens to draw from; give fewer, or 0 to score all"
+        )
 
 
 def _batches(text: TextSize, choices: _Choices) -> tuple[int, int]:
@@ -140,9 +150,11 @@ def _reading(
         tokens = given["epochs"] * text.tokens if "epochs" in given else given["steps"] * step
         return lambda _: float(tokens)
     typical = _shaped(choices, options, 192 if text.words else 256)
-    speed = speed_of(typical, choices.values["batch"], choices.values["bptt"], given.get("threads"))
+    drawn = given.get("sampled_softmax", 0)
+    speed = speed_of(typical, choices.values["batch"], choices.values["bptt"], given.get("threads"), drawn)
+    scored = most_scored(drawn, step)
     choices.choose("threads", speed.threads, speed.reason)
-    return lambda model: 60.0 * given["minutes"] * speed.operations / operations_per_token(model)
+    return lambda model: 60.0 * given["minutes"] * speed.operations / operations_per_token(model, scored)
 
 
 def _shaped(choices: _Choices, options: Mapping[str, Any], width: int) -> ModelConfig:

@@ -9,7 +9,9 @@ import torch
 
 from ostinato.bundle import GATES
 from ostinato.config import ModelConfig, Regularisers
+from ostinato.kernels.autograd import linear_cross_entropy
 from ostinato.models.build import build
+from ostinato.nn.sampled import SampledSoftmax
 from ostinato.training.optim import Updater
 from ostinato.training.settings import TrainingConfig
 
@@ -47,20 +49,31 @@ def weights(model: ModelConfig) -> int:
     return recurrent_weights(model) + output + model.vocab * model.embed
 
 
-def operations_per_token(model: ModelConfig) -> float:
-    """Floating-point operations of training on one token: three times those of the forward products."""
-    return 6.0 * (recurrent_weights(model) + model.readout * model.vocab)
+def operations_per_token(model: ModelConfig, scored: int | None = None) -> float:
+    """Floating-point operations of training on one token: three times those of the forward products.
+
+    The output layer scores ``scored`` tokens, or all.
+    """
+    scores = model.vocab if scored is None else min(scored, model.vocab)
+    return 6.0 * (recurrent_weights(model) + model.readout * scores)
 
 
-def probe(model: ModelConfig, batch: int, bptt: int, threads: int | None = None) -> Speed:
+def most_scored(drawn: int, targets: int) -> int | None:
+    """The most tokens a step scores that draws ``drawn`` beside its targets (``sampled_softmax``); None: all."""
+    return drawn + targets if drawn else None
+
+
+def probe(model: ModelConfig, batch: int, bptt: int, threads: int | None = None, drawn: int = 0) -> Speed:
     """Train such a model for a moment, with ``threads``, or with all and with one, and say which was faster.
+
+    ``drawn`` is ``sampled_softmax``.
 
     On a machine that is busy one thread can beat two by far, because threads that work together wait for each other.
     """
     before = torch.get_num_threads()
     random = torch.get_rng_state()
     try:
-        reached = {n: _measure(model, batch, bptt, n) for n in ({threads} if threads else {before, 1})}
+        reached = {n: _measure(model, batch, bptt, n, drawn) for n in ({threads} if threads else {before, 1})}
     finally:
         torch.set_num_threads(before)
         torch.set_rng_state(random)
@@ -71,20 +84,22 @@ def probe(model: ModelConfig, batch: int, bptt: int, threads: int | None = None)
     return Speed(reached[best], best, f"{reached[best] / reached[other]:.1f} times as fast as {other}, as measured now")
 
 
-def _measure(model: ModelConfig, batch: int, bptt: int, threads: int) -> float:
+def _measure(model: ModelConfig, batch: int, bptt: int, threads: int, drawn: int) -> float:
     torch.set_num_threads(threads)
     network = build(model, USUAL)
     updater = Updater(network, TrainingConfig(batch, bptt, lr=1e-3, steps=1), weight_decay=0.01)
     ids = torch.randint(model.vocab, (bptt + 1 + network.lookahead, batch))
     state = network.initial_state(batch)
+    cross_entropy = SampledSoftmax(torch.ones(model.vocab), drawn).cross_entropy if drawn else linear_cross_entropy
     steps, start = -1, time.perf_counter()  # the first step warms up and does not count
     while steps < 1 or time.perf_counter() - start < PROBE_SECONDS:
-        nats, penalty, state = network.loss(ids, state)
+        nats, penalty, state = network.loss(ids, state, cross_entropy)
         updater.optimiser.zero_grad(set_to_none=True)
         (nats / (batch * bptt) + penalty).backward()  # type: ignore[no-untyped-call]
         updater.step(1e-3)
         steps += 1
         if steps == 0:
             start = time.perf_counter()
-    rate = steps * batch * bptt * operations_per_token(model) / (time.perf_counter() - start)
+    work = operations_per_token(model, most_scored(drawn, batch * bptt))
+    rate = steps * batch * bptt * work / (time.perf_counter() - start)
     return (1.0 - EVALUATIONS) * rate

@@ -39,6 +39,9 @@ class TrainingConfig:
     """Largest global norm of the gradient (Pascanu et al. 2013); 0 is off."""
     clip_value: float = 0.0
     """Largest size of any one gradient element; 0 is off."""
+    sampled_softmax: int = 0
+    """For large vocabularies: learn from the scores of the targets and of about so many tokens drawn from the text, not
+    of all (Jean et al. 2015). Evaluation scores all, so its loss is not that of training; 0 is off."""
     average: float = 0.0
     """Decay of an exponential average of the weights, which is then what is evaluated and kept; 0 is off."""
     patience: int = 0
@@ -69,6 +72,7 @@ class TrainingConfig:
             ("clip_value", 1e6),
         ):
             check_range(name, getattr(self, name), 0.0, high)
+        check_range("sampled_softmax", self.sampled_softmax, 0, 1 << 24)
         check_range("patience", self.patience, 0, 1 << 30)
         check_range("evaluations", self.evaluations, 1, 1 << 20)
         check_range("checkpoint_seconds", self.checkpoint_seconds, 0.0, 1e6)
