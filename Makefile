@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed
 CORE := src/ostinato/kernels/libostinato_core.so
 NATIVE := $(shell find native CMakeLists.txt -type f)
 
-.PHONY: demo test lint unit native sanitize core bench docs clean
+.PHONY: demo test lint unit native sanitize neon core bench docs clean
 
 demo: $(INSTALLED) $(CORE)
 	$(BIN)/ostinato demo --force
@@ -33,6 +33,16 @@ sanitize: $(INSTALLED)
 		$(BIN)/cmake -S . -B build/$$kind -G Ninja -DOSTINATO_TESTS=ON -DOSTINATO_SANITIZER=$$kind \
 		&& $(BIN)/cmake --build build/$$kind && build/$$kind/test_core || exit 1; \
 	done
+
+# The core for 64-bit ARM: cross-compiled, run by an emulator, and held to the bits of this machine.
+neon: $(CORE)
+	@for tool in aarch64-linux-gnu-g++ qemu-aarch64; do command -v $$tool > /dev/null || \
+		{ echo "make neon needs $$tool: apt-get install g++-aarch64-linux-gnu qemu-user"; exit 1; }; done
+	$(BIN)/cmake -S . -B build/neon -G Ninja --no-warn-unused-cli -DOSTINATO_TESTS=ON -DCMAKE_TOOLCHAIN_FILE=native/cmake/aarch64.cmake
+	$(BIN)/cmake --build build/neon
+	build/core/test_core build/core/numbers
+	qemu-aarch64 -L /usr/aarch64-linux-gnu build/neon/test_core build/neon/numbers
+	cmp build/core/numbers build/neon/numbers
 
 core: $(CORE)
 

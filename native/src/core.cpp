@@ -12,6 +12,10 @@
 
 #include "kernels/kernels.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 namespace ost {
 
 namespace generic { extern const Kernels kernels; }
@@ -21,6 +25,7 @@ namespace avx512 { extern const Kernels kernels; }
 namespace avx512vnni { extern const Kernels kernels; }
 #elif defined(__aarch64__)
 namespace neon { extern const Kernels kernels; }
+namespace neondot { extern const Kernels kernels; }
 #endif
 
 namespace {
@@ -43,6 +48,9 @@ std::vector<Isa> find_isas() {
     if (avx2 && avx512 && __builtin_cpu_supports("avx512vnni")) found.push_back({"avx512vnni", &avx512vnni::kernels});
 #elif defined(__aarch64__)
     found.push_back({"neon", &neon::kernels});
+#if defined(__linux__)
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) found.push_back({"neondot", &neondot::kernels});
+#endif
 #endif
     return found;
 }

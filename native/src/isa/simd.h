@@ -11,7 +11,7 @@
 
 #if defined(__AVX2__) || defined(__AVX512F__)
 #include <immintrin.h>
-#elif defined(__ARM_NEON)
+#elif defined(OST_NEON)  // from CMakeLists.txt: every 64-bit ARM has it, and generic is to be something else
 #include <arm_neon.h>
 #endif
 
@@ -23,7 +23,7 @@ constexpr int TILE_ROWS = 6;   // rows of a tile of products: with TILE_VECTORS 
 #elif defined(__AVX2__)
 constexpr int W = 8;
 constexpr int TILE_ROWS = 3;
-#elif defined(__ARM_NEON)
+#elif defined(OST_NEON)
 constexpr int W = 4;
 constexpr int TILE_ROWS = 6;
 #else
@@ -62,7 +62,7 @@ inline F fma(F a, F b, F c) {
     return _mm512_fmadd_ps(a, b, c);
 #elif defined(__AVX2__)
     return _mm256_fmadd_ps(a, b, c);
-#elif defined(__ARM_NEON)
+#elif defined(OST_NEON)
     return vfmaq_f32(c, a, b);
 #else
     typedef double D __attribute__((vector_size(W * 8)));
@@ -94,7 +94,15 @@ inline void store(float *p, F v, int n) {
 #endif
 }
 
-// sum + the dot product, in every lane, of four unsigned bytes of x and four signed bytes of w: exact.
+// Added to the left side of products in eight bits: x86 multiplies unsigned bytes with signed ones, ARM signed ones.
+#if defined(OST_NEON)
+constexpr int OFFSET = 0;
+#else
+constexpr int OFFSET = 128;
+#endif
+
+// sum + the dot product, in every lane, of four bytes of x, unsigned where there is an OFFSET, and four signed bytes of
+// w, none -128: exact.
 inline I dot(I sum, I x, I w) {
 #if defined(__AVX512VNNI__)
     return reinterpret_cast<I>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(x), reinterpret_cast<__m512i>(w)));
@@ -108,6 +116,12 @@ inline I dot(I sum, I x, I w) {
     const __m256i even = _mm256_madd_epi16(_mm256_and_si256(u, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8));
     const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(u, 8), _mm256_srai_epi16(s, 8));
     return sum + reinterpret_cast<I>(even) + reinterpret_cast<I>(odd);
+#elif defined(OST_NEON) && defined(__ARM_FEATURE_DOTPROD)
+    return reinterpret_cast<I>(vdotq_s32(reinterpret_cast<int32x4_t>(sum), reinterpret_cast<int8x16_t>(x), reinterpret_cast<int8x16_t>(w)));
+#elif defined(OST_NEON)
+    const int8x16_t a = reinterpret_cast<int8x16_t>(x), b = reinterpret_cast<int8x16_t>(w);
+    const int16x8_t pairs = vpaddq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)), vmull_high_s8(a, b));
+    return reinterpret_cast<I>(vpadalq_s16(reinterpret_cast<int32x4_t>(sum), pairs));
 #else
     for (int byte = 0; byte < 4; byte++) sum += (x >> (8 * byte) & 255) * (w << (24 - 8 * byte) >> 24);
     return sum;

@@ -9,8 +9,7 @@
 
 namespace ost::OST_ISA {
 
-constexpr int QUAD = 4;      // bytes that one lane multiplies and adds at once
-constexpr int OFFSET = 128;  // added to the left side, which has to be unsigned
+constexpr int QUAD = 4;  // bytes that one lane multiplies and adds at once
 
 inline int quads(int K) { return (K + QUAD - 1) / QUAD; }
 
