@@ -43,7 +43,7 @@ inline F load(const float *p) {
 
 inline void store(float *p, F v) { std::memcpy(p, &v, sizeof v); }
 
-inline F all(float x) { return F{} + x; }
+inline F all(float x) { return x - F{}; }  // not 0 + x, an addition that stays: it makes 0 of -0
 
 inline I bits(F v) {
     I i;
