@@ -119,8 +119,8 @@ typedef struct ost_output {
     float *nats;            /* (N), out: -log p of each target */
     float scale;            /* the gradients are those of scale times the sum of nats */
     float *d_x;             /* (N, R), out; null: no gradients */
-    float *d_weight;        /* (V, R), added to */
-    float *d_bias;          /* (V), added to */
+    float *d_weight;        /* (V, R), out */
+    float *d_bias;          /* (V), out */
 } ost_output;
 
 /* 0, or -1 when memory is short. Here alone the last bits depend on the number of threads: each sums its own words. */

@@ -66,30 +66,26 @@ class Gemm {
     }
 
     void multiply_block(const Piece &at, const float *panel, float *sums) const {
-        const ptrdiff_t step = vectors(at.panel) * W;
-        const bool add = p_.add || at.k > 0;
+        const int count = vectors(at.panel), width = count * W, columns = std::min(PANEL, p_.N - at.panel * PANEL);
+        const bool add = p_.add || at.k > 0, whole = columns == width;
         const float *left = p_.a + at.row * p_.a_row + at.k * p_.a_k;
-        if (add) get(at, sums);
-        product(at.rows, vectors(at.panel), at.depth, left, p_.a_row, p_.a_k, panel, sums, step, add);
-        put(at, sums);
+        float *c = p_.c + at.row * p_.c_row + at.panel * PANEL;
+        if (!whole && add) copy(at.rows, columns, c, p_.c_row, sums, width);
+        product(at.rows, count, at.depth, left, p_.a_row, p_.a_k, panel, whole ? c : sums, whole ? p_.c_row : width, add);
+        if (!whole) copy(at.rows, columns, sums, width, c, p_.c_row);
+        if (p_.bias && at.k + at.depth == p_.K) offset(at.rows, columns, p_.bias + at.panel * PANEL, c);
     }
 
-    // Sums so far (rows, vectors * W) of a piece, from c and back to it.
-    void get(const Piece &at, float *sums) const {
-        each(at, sums, [](float *c, int, int n, float *sum) { store(sum, load(c, n)); });
+    // Sums of a panel that is not full go by way of a place with whole vectors.
+    static void copy(int rows, int columns, const float *from, ptrdiff_t from_row, float *to, ptrdiff_t to_row) {
+        for (int r = 0; r < rows; r++) std::copy(from + r * from_row, from + r * from_row + columns, to + r * to_row);
     }
-    void put(const Piece &at, float *sums) const {
-        const float *offset = at.k + at.depth == p_.K ? p_.bias : nullptr;
-        each(at, sums, [offset](float *c, int column, int n, float *sum) {
-            store(c, offset ? load(sum) + load(offset + column, n) : load(sum), n);
-        });
-    }
-    template <class E>
-    void each(const Piece &at, float *sums, E &&e) const {
-        for (int r = 0; r < at.rows; r++)
-            for (int v = 0; v < vectors(at.panel); v++, sums += W) {
-                const int column = at.panel * PANEL + v * W;
-                e(p_.c + (at.row + r) * p_.c_row + column, column, std::min(W, p_.N - column), sums);
+
+    void offset(int rows, int columns, const float *bias, float *c) const {
+        for (int r = 0; r < rows; r++, c += p_.c_row)
+            for (int i = 0; i < columns; i += W) {
+                const int n = std::min(W, columns - i);
+                store(c + i, load(c + i, n) + load(bias + i, n), n);
             }
     }
 

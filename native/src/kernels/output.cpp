@@ -22,7 +22,7 @@ namespace {
 
 constexpr int PANEL = TILE_VECTORS * W;       // tokens side by side
 constexpr int CHUNK = 240;                    // words at once: their weights and scores stay in the cache
-constexpr int MOST_SLOTS = 4;                  // panels that are learned from at once, while a chunk's gradient is at hand
+constexpr int MOST_SLOTS = 6;                  // panels that are learned from at once, while a chunk's gradient is at hand
 constexpr size_t PRIVATE_BYTES = 512 * 1024;  // up to here each thread has a gradient of the weight of its own
 
 size_t area(int rows, int columns) { return static_cast<size_t>(rows) * static_cast<size_t>(columns); }
@@ -44,10 +44,11 @@ struct Loss : ost_output {
 // What one thread works with; `slot` is the place of a panel in its group.
 struct Share {
     int chunk_begin, chunk_end;
-    float *d_weight, *d_bias;  // where its part of the gradient is added, by word
+    float *d_weight, *d_bias;  // where its part of the gradient adds up, by word
     float *columns;            // (slots, R, PANEL): the group's tokens, as columns
     float *rows;               // (slots, R / PANEL, PANEL, PANEL): as rows
     float *scores;             // (slots, chunks, CHUNK, PANEL)
+    float *d_scores;           // (CHUNK, PANEL)
     float *d_columns[2];       // (slots, R, PANEL), of this group and of the one before
     float *tail;               // (CHUNK, PANEL)
     float *transposed;         // (PANEL, width)
@@ -94,7 +95,7 @@ void score(const Loss &l, const Share &s, int panel, int slot, int chunk, Softma
     for (int i = 0; i < words; i++)
         for (int v = 0; v < TILE_VECTORS; v++) {
             float *at = scores + area(i, PANEL) + v * W;
-            const F e = exp(load(at) - most[v]);
+            const F e = exp_inside(max(all(-87.0f), load(at) - most[v]));  // less than that is nothing beside 1
             store(at, e);
             sum[v] += e;
         }
@@ -132,9 +133,10 @@ struct Normaliser {
     float peak[PANEL], factor[PANEL];
 };
 
-// Turns a chunk's exponentials into the gradient of its scores: scale * (probability - 1 at the target).
+// The gradient of a chunk's scores, from their exponentials: scale * (probability - 1 at the target). It has a place of
+// its own, which stays in the cache where the scores would go back to memory.
 void differentiate(const Loss &l, const Share &s, int panel, int slot, int chunk, Softmax &softmax, const Normaliser &by) {
-    float *scores = s.scores_of(slot, chunk);
+    const float *scores = s.scores_of(slot, chunk);
     const int words = l.words_of(chunk);
     F factor[TILE_VECTORS];
     for (int v = 0; v < TILE_VECTORS; v++)
@@ -144,9 +146,9 @@ void differentiate(const Loss &l, const Share &s, int panel, int slot, int chunk
         F sums[W] = {};  // of W words; as columns they add up to the words' gradients of the bias
         for (int i = 0; i < n; i++)
             for (int v = 0; v < TILE_VECTORS; v++) {
-                float *at = scores + area(first + i, PANEL) + v * W;
-                const F d = load(at) * factor[v];
-                store(at, d);
+                const size_t at = area(first + i, PANEL) + static_cast<size_t>(v * W);
+                const F d = load(scores + at) * factor[v];
+                store(s.d_scores + at, d);
                 sums[i] += d;
             }
         transpose(sums);
@@ -158,25 +160,25 @@ void differentiate(const Loss &l, const Share &s, int panel, int slot, int chunk
     for (int i = 0; i < l.tokens_in(panel); i++) {
         const int64_t word = l.targets[panel * PANEL + i] - chunk * CHUNK;
         if (word < 0 || word >= words) continue;
-        scores[area(static_cast<int>(word), PANEL) + static_cast<size_t>(i)] -= l.scale;
+        s.d_scores[area(static_cast<int>(word), PANEL) + static_cast<size_t>(i)] -= l.scale;
         s.d_bias[chunk * CHUNK + word] -= l.scale;
     }
 }
 
 // Adds to the gradients of weight and, as columns, tokens what a chunk brings for a panel.
 void accumulate(const Loss &l, const Share &s, int slot, int chunk, float *d_columns) {
-    const float *scores = s.scores_of(slot, chunk), *rows = s.rows + area(slot, l.width()) * PANEL;
+    const float *d_scores = s.d_scores, *rows = s.rows + area(slot, l.width()) * PANEL;
     const int words = l.words_of(chunk), first = chunk * CHUNK;
-    product(l.R, TILE_VECTORS, words, l.weight + area(first, l.R), 1, l.R, scores, d_columns + area(slot, l.R) * PANEL, PANEL, true);
+    product(l.R, TILE_VECTORS, words, l.weight + area(first, l.R), 1, l.R, d_scores, d_columns + area(slot, l.R) * PANEL, PANEL, true);
     for (int block = 0; block < l.R; block += PANEL) {
         const float *of = rows + area(block / PANEL, PANEL) * PANEL;
         float *d = s.d_weight + area(first, l.R) + block;
         const int vectors = l.vectors_of(block);
         if (block + vectors * W <= l.R) {
-            product(words, vectors, PANEL, scores, PANEL, 1, of, d, l.R, true);
+            product(words, vectors, PANEL, d_scores, PANEL, 1, of, d, l.R, true);
             continue;
         }
-        product(words, vectors, PANEL, scores, PANEL, 1, of, s.tail, vectors * W, false);
+        product(words, vectors, PANEL, d_scores, PANEL, 1, of, s.tail, vectors * W, false);
         for (int i = 0; i < words; i++)
             for (int column = block; column < l.R; column += W) {
                 const int n = std::min(W, l.R - column);
@@ -206,13 +208,12 @@ struct Party {
         int before = -1, turn = 0;
         for (int group = nth; group < groups(); group += of, turn ^= 1) {
             const int first = group * slots, count = std::min(slots, l.panels() - first);
-            for (int slot = 0; slot < count; slot++) {
-                pack_tokens(l, first + slot, mine.columns + area(slot, l.R) * PANEL);
-                for (int chunk = mine.chunk_begin; chunk < mine.chunk_end; chunk++) score(l, mine, first + slot, slot, chunk, softmax[turn]);
-            }
+            for (int slot = 0; slot < count; slot++) pack_tokens(l, first + slot, mine.columns + area(slot, l.R) * PANEL);
+            for (int chunk = mine.chunk_begin; chunk < mine.chunk_end; chunk++)  // its weights are read once for all panels
+                for (int slot = 0; slot < count; slot++) score(l, mine, first + slot, slot, chunk, softmax[turn]);
             barrier.wait();
             if (before >= 0 && l.gradient()) finish_tokens(rank, shares, before, turn ^ 1);
-            learn(rank, mine, first, count, turn);
+            learn(rank, mine, group == nth, first, count, turn);
             before = group;
         }
         barrier.wait();
@@ -220,18 +221,23 @@ struct Party {
     }
 
   private:
-    void learn(int rank, const Share &mine, int first, int count, int turn) {
+    void learn(int rank, const Share &mine, bool begins, int first, int count, int turn) {
         Normaliser by[MOST_SLOTS];
         for (int slot = 0; slot < count; slot++) by[slot] = normalise(rank, first + slot, slot, softmax[turn]);
         if (!l.gradient()) return;
         float *d_columns = mine.d_columns[turn];
         std::fill_n(d_columns, area(count * l.R, PANEL), 0.0f);
         for (int slot = 0; slot < count; slot++) pack_rows(l, first + slot, mine.rows + area(slot, l.width()) * PANEL);
-        for (int chunk = mine.chunk_begin; chunk < mine.chunk_end; chunk++)
+        for (int chunk = mine.chunk_begin; chunk < mine.chunk_end; chunk++) {
+            if (begins) {
+                std::fill_n(mine.d_weight + area(chunk * CHUNK, l.R), area(l.words_of(chunk), l.R), 0.0f);
+                std::fill_n(mine.d_bias + chunk * CHUNK, l.words_of(chunk), 0.0f);
+            }
             for (int slot = 0; slot < count; slot++) {
                 differentiate(l, mine, first + slot, slot, chunk, softmax[turn], by[slot]);
                 accumulate(l, mine, slot, chunk, d_columns);
             }
+        }
     }
 
     // The chunks' parts together, in their order: they do not depend on who computed which.
@@ -280,6 +286,7 @@ size_t take(Share &s, float *memory, const Loss &l, int slots, bool own_gradient
     s.columns = next(area(slots * l.R, PANEL));
     s.rows = next(area(slots * l.width(), PANEL));
     s.scores = next(area(slots * (s.chunk_end - s.chunk_begin), CHUNK) * PANEL);
+    s.d_scores = next(area(CHUNK, PANEL));
     for (float *&d : s.d_columns) d = next(area(slots * l.R, PANEL));
     s.tail = next(area(CHUNK, PANEL));
     s.transposed = next(area(PANEL, l.width()));
@@ -317,19 +324,16 @@ bool output(const ost_output &given, int threads) {
     for (int i = 0; i < (by_tokens ? n : 1); i++) party.push_back(std::make_unique<Party>(l, parties, slots));
     lease.run([&](int rank) {
         Share &mine = shares[static_cast<size_t>(rank)];
-        if (by_tokens) {
-            std::fill_n(mine.d_weight, area(l.V, l.R), 0.0f);
-            std::fill_n(mine.d_bias, l.V, 0.0f);
-            party[static_cast<size_t>(rank)]->work(0, {mine}, rank, n);
-        } else {
-            party[0]->work(rank, shares, 0, 1);
-        }
+        by_tokens ? party[static_cast<size_t>(rank)]->work(0, {mine}, rank, n) : party[0]->work(rank, shares, 0, 1);
     });
-    if (by_tokens && l.gradient())
+    if (by_tokens && l.gradient()) {
+        std::fill_n(l.d_weight, area(l.V, l.R), 0.0f);
+        std::fill_n(l.d_bias, l.V, 0.0f);
         for (const Share &s : shares) {
             for (size_t i = 0; i < area(l.V, l.R); i++) l.d_weight[i] += s.d_weight[i];
             for (int i = 0; i < l.V; i++) l.d_bias[i] += s.d_bias[i];
         }
+    }
     return true;
 }
 

@@ -64,7 +64,8 @@ class TokenModel(nn.Module, ABC):
     def embed(self, ids: Tensor) -> Tensor:
         """The input ``(T, B, E)`` of the recurrent layers for ``ids (T, B)``, with dropout in training."""
         options = self.regularisers
-        x = embed(ids, self.embedding.weight, options.dropout_embedding, training=self.training)
+        tied = self.config.tied
+        x = embed(ids, self.embedding.weight, options.dropout_embedding, training=self.training, tied=tied)
         return dropout(x, options.dropout_input, training=self.training, locked=options.locked)
 
     def logits(self, readout: Tensor) -> Tensor:

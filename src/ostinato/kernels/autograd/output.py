@@ -74,7 +74,7 @@ class _CompiledCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         # Dense whatever lies how: of a transposed tensor the core would fill a copy.
-        gradients = x.new_empty(x.shape), weight.new_zeros(weight.shape), weight.new_zeros(len(weight))
+        gradients = x.new_empty(x.shape), weight.new_empty(weight.shape), weight.new_empty(len(weight))
         nats = _compiled_nats(x, weight, bias, targets, gradients)
         ctx.gradients, ctx.biased = gradients, bias is not None
         return nats.sum(dtype=torch.float64).float()

@@ -44,7 +44,7 @@ class _Update(ctypes.Structure):
 
 @dataclass(frozen=True)
 class OutputGradients:
-    """Where the gradients of ``scale`` times the sum of nats go: ``d_x`` is set, the other two are added to."""
+    """Where the gradients of ``scale`` times the sum of nats go."""
 
     d_x: Array
     d_weight: Array
