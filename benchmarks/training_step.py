@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ostinato.config import ModelConfig, Regularisers
 from ostinato.kernels import native
 from ostinato.kernels.autograd import linear_cross_entropy
-from ostinato.nn.dropout import embed
+from ostinato.nn.embedding import look_up
 from ostinato.nn.recurrent import Encoder, Stack
 from ostinato.training.optim import Updater
 from ostinato.training.settings import TrainingConfig
@@ -96,7 +96,8 @@ class Ours(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """The mean of nats."""
-        x = embed(ids[:-1], self.embedding.weight, 0.0, training=True, tied=self.output.weight is self.embedding.weight)
+        weight = self.embedding.weight
+        x = look_up(ids[:-1], weight, 0.0, training=True, tied=self.output.weight is weight)
         readout, _ = self.layers(x, self.layers.initial_state(ids.shape[1]))
         targets = ids[1:].flatten()
         return linear_cross_entropy(readout.flatten(0, 1), self.output.weight, self.output.bias, targets) / len(targets)

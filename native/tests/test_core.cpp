@@ -42,7 +42,7 @@ struct Size {
     int T, B, H;
 };
 
-constexpr int INPUTS = 9;
+constexpr int INPUTS = 9, ROWS = 5;
 
 // All arrays of a layer, and what is left in them after a forward and a backward pass.
 struct Problem {
@@ -51,7 +51,8 @@ struct Problem {
     bool ragged, held;
     Floats x, weight_ih, bias, weight_hh, bias_hn, weight_ci, weight_cf, weight_co, keep_h, keep_c, gates, h, c, extra;
     Floats d_outputs, d_h, d_c, d_x, d_weight_ih, d_bias, d_weight_hh, d_bias_hn, d_weight_ci, d_weight_cf, d_weight_co;
-    std::vector<int32_t> lengths;
+    Floats table;
+    std::vector<int32_t> lengths, index;
 
     Problem(int cell, Size size, bool ragged, bool held) : cell(cell), size(size), ragged(ragged), held(held) {
         const auto [T, B, H] = size;
@@ -60,7 +61,11 @@ struct Problem {
         const size_t sequence = static_cast<size_t>(T) * state;
         const size_t inputs = INPUTS, N = static_cast<size_t>(T) * static_cast<size_t>(B);
         Random random;
-        x = random.floats(N * inputs);
+        if (ragged)  // as good a half of the cases as any
+            for (size_t n = 0; n < N; n++) index.push_back(static_cast<int32_t>(n * n % ROWS));
+        const size_t rows = ragged ? ROWS : N;
+        x = random.floats(rows * inputs);
+        table = Floats(rows * G * units);
         weight_ih = random.floats(G * units * inputs, 0.3f);
         bias = random.floats(G * units);
         weight_hh = random.floats(G * units * units, 0.3f);
@@ -96,8 +101,11 @@ struct Problem {
         l.B = size.B;
         l.I = INPUTS;
         l.H = size.H;
-        l.reversed = held;  // as good a half of the cases as any
+        l.reversed = held;
         l.x = x.data();
+        l.index = ragged ? index.data() : nullptr;
+        l.rows = ROWS;
+        l.table = table.data();
         l.weight_ih = weight_ih.data();
         l.bias = bias.data();
         l.weight_hh = weight_hh.data();
@@ -115,7 +123,7 @@ struct Problem {
         l.d_outputs = d_outputs.data();
         l.d_h = d_h.data();
         l.d_c = d_c.data();
-        l.d_x = ragged ? nullptr : d_x.data();
+        l.d_x = cell % 4 == 3 ? nullptr : d_x.data();
         l.d_weight_ih = d_weight_ih.data();
         l.d_bias = d_bias.data();
         l.d_weight_hh = d_weight_hh.data();

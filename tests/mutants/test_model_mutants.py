@@ -44,9 +44,9 @@ MUTANTS = {
             ("lengths forgotten", "lengths=lengths", "lengths=None"),
         ],
         "test_stack_is_what_the_equations_say(True, True, True)": [
-            ("no residual", "y = y + self._x", "y = y"),
+            ("no residual", "y = y + dense(self._x)", "y = y"),
             ("no norm", "deep.norms[k](y) if len(deep.norms) else y", "y"),
-            ("norm before residual", "y = y + self._x", "y = deep.norms[k](y) + self._x"),
+            ("norm before residual", "y = y + dense(self._x)", "y = deep.norms[k](y) + dense(self._x)"),
             ("another epsilon", "eps=1e-5", "eps=1e-3"),
             ("first layer's state for all", "_state[k * parts : (k + 1) * parts]", "_state[:parts]"),
             (
@@ -191,7 +191,11 @@ MUTANTS = {
             ("output not dropped", "self._scoring(dropped, ids)", "self._scoring(raw, ids)"),
         ],
         "test_input_dropout_is_on_the_embedded_input()": [
-            ("input dropout forgotten", "dropout(x, options.dropout_input", "dropout(x, 0.0"),
+            (
+                "input dropout forgotten",
+                "dropout(self._rows(ids), options.dropout_input",
+                "dropout(self._rows(ids), 0.0",
+            ),
         ],
     },
     LANGUAGE: {

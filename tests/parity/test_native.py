@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from parity.torch_kernels import as_array, by_torch
 
 from ostinato.errors import ConfigError, NativeError
 from ostinato.kernels import native
-from ostinato.kernels.autograd import compiled, recurrent, recurrent_together
+from ostinato.kernels.autograd import Lookup, compiled, recurrent, recurrent_together
 
 ISAS = native.instruction_sets()
 # Blocks of units, of rows and of depth that do not come out even; the last one is shared out among threads by units.
@@ -76,6 +78,30 @@ def test_layers_at_once_are_layers_one_by_one(case):
         np.testing.assert_array_equal(as_array(together[i][0]), as_array(outputs))
         for first, second in zip(together[i][1], final, strict=True):
             np.testing.assert_array_equal(as_array(first), as_array(second))
+
+
+@pytest.mark.parametrize("case", CASES + ODD, ids=str)
+def test_looking_the_input_up_is_reading_it(case):
+    """The same outputs to the bit; a row's gradient is the sum of those of the steps that read it."""
+    torch.set_num_threads(2)
+    p = problem(case, np.float32)
+    rng = np.random.default_rng(1)
+    rows, index = rng.normal(size=(3, case.I)).astype(np.float32), rng.integers(0, 3, (case.T, case.B))
+    p.x[:] = rows[index]
+    wanted = by_torch(case, p)
+    leaf = torch.tensor(rows, requires_grad=True)
+
+    def looking_up(cell, x, weights, state, *, keep, **options):
+        lookup = Lookup(leaf, torch.tensor(index, dtype=torch.int32))
+        options |= {"keeps": [keep], "reversed": [False]}
+        outputs, final = recurrent_together(cell, [(lookup, weights, state)], **options)[0]
+        return outputs + 0.0 * x.sum(), final  # so that there is a gradient of x too
+
+    found = by_torch(case, p, SimpleNamespace(recurrent=looking_up))
+    np.testing.assert_array_equal(found.outputs, wanted.outputs)
+    d_rows = np.zeros_like(rows)
+    np.add.at(d_rows, index, wanted.d_x)
+    assert_close(replace(found, d_x=as_array(leaf.grad)), replace(wanted, d_x=d_rows), case.T)
 
 
 # The functions
@@ -202,14 +228,14 @@ def test_an_unknown_instruction_set_is_refused():
 # Misuse: refused with what came and what was expected, before the core sees it
 
 
-def layer(lengths=None, **changed):
+def layer(lengths=None, index=None, **changed):
     T, B, I, H = 3, 2, 6, 5  # noqa: E741 - the axis letter
     shapes = {
         "x": (T, B, I), "weight_ih": (4 * H, I), "bias": (4 * H,), "weight_hh": (4 * H, H), "gates": (T, B, 4 * H),
-        "h": (T + 1, B, H), "c": (T + 1, B, H),
+        "h": (T + 1, B, H), "c": (T + 1, B, H), **({} if index is None else {"table": (4, 4 * H)}),
     }  # fmt: skip
     arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    return native.Layer("lstm", "tanh", {**arrays, **changed}, lengths)
+    return native.Layer("lstm", "tanh", {**arrays, **changed}, lengths, index)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +255,11 @@ def layer(lengths=None, **changed):
         ({"lengths": np.array([1, 4], np.int32)}, r"lengths .* expected int32 \(2,\), 1 to 3"),
         ({"lengths": np.array([0, 3], np.int32)}, "1 to 3"),
         ({"lengths": np.array([1, 3])}, "lengths is int64"),
+        ({"index": np.zeros((3, 2), np.int32)}, r"x is \(3, 2, 6\); expected \(rows, I\), for there is an index"),
+        ({"index": np.full((3, 2), 4, np.int32), "x": np.zeros((4, 6), np.float32)}, "4 to 4; expected .* 0 to 3"),
+        ({"index": np.full((3, 2), -1, np.int32), "x": np.zeros((4, 6), np.float32)}, "-1 to -1; expected"),
+        ({"index": np.zeros((2, 3), np.int32), "x": np.zeros((4, 6), np.float32)}, r"index is int32 \(2, 3\)"),
+        ({"index": np.zeros((3, 2), np.int32), "x": np.zeros((4, 6), np.float32), "table": None}, "lstm needs table"),
     ],
 )
 def test_a_wrong_array_is_refused(changed, message):

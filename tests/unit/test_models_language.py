@@ -19,6 +19,7 @@ from modelling import (
 )
 
 from ostinato.config import CELLS, ModelConfig, Regularisers
+from ostinato.kernels.autograd import Lookup
 from ostinato.models.build import build
 from ostinato.models.language import RecurrentLanguageModel
 
@@ -177,6 +178,25 @@ def test_embedding_dropout_draws_anew_for_every_window():
     first, second = ((model.embed(ids) == 0).all(dim=-1) for _ in range(2))
     assert 60 < first.sum() < 140
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_looking_tokens_up_changes_no_loss_and_no_gradient(tied, bidirectional, monkeypatch):
+    """Embedding dropout and residual connections included; a text with few tokens that recur."""
+    widths = {"embed": 14 if bidirectional else 7} if tied else {"embed": 5, "residual": True}
+    config = small(hidden=(5, 7), tied=tied, bidirectional=bidirectional, **widths)
+    model = randomise(build(config, Regularisers(dropout_embedding=0.3)))
+    ids, state = draw_ids(31 + model.lookahead, 4), model.initial_state(4)
+    assert isinstance(model.embed(ids), Lookup)
+    found = []
+    for looked_up in (True, False):
+        monkeypatch.setattr("ostinato.nn.embedding.possible", lambda _, looked_up=looked_up: looked_up)
+        torch.manual_seed(0)
+        nats, _, last = model.loss(ids, state)
+        found.append([nats.detach(), *last, *torch.autograd.grad(nats, list(model.parameters()))])
+    for first, second in zip(*found, strict=True):
+        torch.testing.assert_close(first, second, atol=2e-4, rtol=2e-4)
 
 
 @pytest.mark.parametrize(

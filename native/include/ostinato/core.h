@@ -53,6 +53,9 @@ typedef struct ost_layer {
     int32_t T, B, I, H;
     int32_t reversed;
     const float *x;         /* (T, B, I); null, forward only: `gates` has W x + b already */
+    const int32_t *index;   /* (T, B), or null. With it x is (rows, I), and what a step reads is the row index[t, b] */
+    int32_t rows;
+    float *table;           /* (rows, G*H), to work in, where there is an index */
     const float *weight_ih; /* (G*H, I) */
     const float *bias;      /* (G*H) */
     const float *weight_hh; /* (G*H, H) */
@@ -73,7 +76,7 @@ typedef struct ost_layer {
     const float *d_outputs; /* (T, B, H), of the state after each step; past a row's length it is not read */
     float *d_h;             /* (B, H). In: gradient of the last state; out: of the initial one */
     float *d_c;
-    float *d_x;         /* (T, B, I), out; null: not wanted */
+    float *d_x;         /* as x, out; null: not wanted */
     float *d_weight_ih; /* of the shapes above, out; also the rest */
     float *d_bias;
     float *d_weight_hh;

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ostinato.config import ModelConfig, Regularisers
+from ostinato.kernels.autograd import Input
 from ostinato.models.tokens import TokenModel
 from ostinato.nn.recurrent import Stack, States, read_together
 
@@ -85,7 +86,7 @@ class BidirectionalLanguageModel(TokenModel):
         ahead, back = readout.chunk(2, dim=-1)
         return torch.cat([ahead[..., -width:], back[..., -width:]], dim=-1)
 
-    def _read(self, ahead: Tensor, back: Tensor, state: States, lengths: Tensor | None = None) -> tuple[Tensor, States]:
+    def _read(self, ahead: Input, back: Input, state: States, lengths: Tensor | None = None) -> tuple[Tensor, States]:
         """Readout ``(T, B, R)`` and last state of the forward stack.
 
         It reads ``ahead (T, B, E)`` from ``state``, the backward stack ``back (T+A-1, B, E)`` from its end down.

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.config import ModelConfig, Regularisers
-from ostinato.kernels.autograd import linear, linear_cross_entropy, linear_nats
-from ostinato.nn.dropout import activation_penalty, dropout, embed
+from ostinato.kernels.autograd import Input, dense, linear, linear_cross_entropy, linear_nats
+from ostinato.nn.dropout import activation_penalty, dropout
+from ostinato.nn.embedding import look_up
 from ostinato.nn.init import initialise_embedding
 from ostinato.nn.output import Output
 from ostinato.nn.recurrent import States
@@ -61,12 +62,13 @@ class TokenModel(nn.Module, ABC):
     def last_layer(self, readout: Tensor) -> Tensor:
         """The part ``(T, B, W)`` of a readout that the last layer gave."""
 
-    def embed(self, ids: Tensor) -> Tensor:
+    def embed(self, ids: Tensor) -> Input:
         """The input ``(T, B, E)`` of the recurrent layers for ``ids (T, B)``, with dropout in training."""
-        options = self.regularisers
-        tied = self.config.tied
-        x = embed(ids, self.embedding.weight, options.dropout_embedding, training=self.training, tied=tied)
-        return dropout(x, options.dropout_input, training=self.training, locked=options.locked)
+        options, weight, tied = self.regularisers, self.embedding.weight, self.config.tied
+        x = look_up(ids, weight, options.dropout_embedding, training=self.training, tied=tied)
+        if not self.training or options.dropout_input == 0.0:
+            return x
+        return dropout(dense(x), options.dropout_input, training=True, locked=options.locked)
 
     def logits(self, readout: Tensor) -> Tensor:
         """Scores ``(..., V)`` before the softmax of ``readout (..., R)``."""

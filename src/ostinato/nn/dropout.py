@@ -26,7 +26,7 @@ def dropout(x: Tensor, p: float, *, training: bool, locked: bool = False) -> Ten
 
 
 def embed(ids: Tensor, weight: Tensor, p: float, *, training: bool, tied: bool = False) -> Tensor:
-    """Rows ``(T, B, E)`` of ``weight (V, E)`` for ``ids (T, B)``, with whole tokens dropped in training.
+    """Rows ``(..., E)`` of ``weight (V, E)`` for ``ids (...)``, with whole tokens dropped in training.
 
     A dropped token is zero wherever it occurs in the window, the others are scaled by ``1 / (1 - p)`` (Gal and
     Ghahramani 2016). The mask is over tokens ``(V,)``: the matrix itself is never copied. ``tied``: the output layer

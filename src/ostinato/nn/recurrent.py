@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.config import ModelConfig, Regularisers
-from ostinato.kernels.autograd import recurrent_together
+from ostinato.kernels.autograd import Input, dense, recurrent_together
 from ostinato.kernels.reference import state_parts, weight_shapes
 from ostinato.nn.dropout import dropout, weight_drop, zoneout
 from ostinato.nn.init import initialise_recurrent
@@ -51,7 +51,7 @@ class Recurrent(nn.Module):
         """The width of each part of the state."""
         return tuple(self.width for _ in self.state_names())
 
-    def forward(self, x: Tensor, state: States, lengths: Tensor | None = None) -> tuple[Tensor, States]:
+    def forward(self, x: Input, state: States, lengths: Tensor | None = None) -> tuple[Tensor, States]:
         """Read ``x (T, B, I)`` from ``state``, parts ``(B, H)``; give outputs ``(T, B, H)`` and the last state.
 
         With ``lengths (B,)``, at least 1 each, a row's state stops at its own end; its outputs beyond that mean
@@ -65,16 +65,18 @@ class Recurrent(nn.Module):
         weights["weight_hh"] = weight_drop(weights["weight_hh"], self._weight_drop, training=self.training)
         return weights
 
-    def zoneout_masks(self, x: Tensor) -> States | None:
+    def zoneout_masks(self, x: Input) -> States | None:
         """For each part of the state ``(T, B, H)``, what stays of it; None without zoneout."""
         shape = (*x.shape[:2], self.width)
-        masks = [zoneout(shape, self._zoneout, x, training=self.training) for _ in self.state_names()]
+        masks = [
+            zoneout(shape, self._zoneout, next(self.parameters()), training=self.training) for _ in self.state_names()
+        ]
         return tuple(mask for mask in masks if mask is not None) or None
 
 
 def together(
     layers: Sequence[Recurrent],
-    inputs: Sequence[Tensor],
+    inputs: Sequence[Input],
     states: Sequence[States],
     lengths: Tensor | None,
     reversed: Sequence[bool],
@@ -107,7 +109,7 @@ class Bidirectional(nn.Module):
         """The width of each part of the state."""
         return self.left_to_right.state_widths() + self.right_to_left.state_widths()
 
-    def forward(self, x: Tensor, state: States, lengths: Tensor | None = None) -> tuple[Tensor, States]:
+    def forward(self, x: Input, state: States, lengths: Tensor | None = None) -> tuple[Tensor, States]:
         """Read ``x (T, B, I)``; give outputs ``(T, B, 2H)`` and the states at the right and at the left end.
 
         The second direction reads each row from its own last element, ``lengths (B,)``, to its first.
@@ -142,7 +144,7 @@ class _Deep(nn.Module):
         like = next(self.parameters())
         return tuple(like.new_zeros(batch, width) for layer in self._each() for width in layer.state_widths())
 
-    def forward(self, x: Tensor, state: States, lengths: Tensor | None = None) -> tuple[Tensor, States]:
+    def forward(self, x: Input, state: States, lengths: Tensor | None = None) -> tuple[Tensor, States]:
         """Read ``x (T, B, E)`` from ``state``; give the readout ``(T, B, R)`` and the last state.
 
         With ``lengths (B,)`` a row's state stops at its own end; its readout beyond that means nothing.
@@ -159,12 +161,12 @@ class _Deep(nn.Module):
 class _Reading:
     """What the layers of a deep network have made so far of one input, and what the next one reads."""
 
-    def __init__(self, deep: _Deep, x: Tensor, state: States) -> None:
+    def __init__(self, deep: _Deep, x: Input, state: States) -> None:
         self._deep, self._x, self._state = deep, x, state
         self._outputs: list[Tensor] = []
         self._states: list[Tensor] = []
 
-    def next(self) -> tuple[Tensor, States]:
+    def next(self) -> tuple[Input, States]:
         """Input and state of the next layer."""
         deep, k = self._deep, len(self._outputs)
         if k > 0:
@@ -177,7 +179,7 @@ class _Reading:
         """What the layer gave for what ``next`` said."""
         deep, k = self._deep, len(self._outputs)
         if deep.config.residual and y.shape == self._x.shape:
-            y = y + self._x
+            y = y + dense(self._x)
         self._outputs.append(deep.norms[k](y) if len(deep.norms) else y)
         self._states.extend(last)
 
@@ -210,7 +212,7 @@ class Encoder(_Deep):
 
 def read_together(
     stacks: Sequence[Stack],
-    inputs: Sequence[Tensor],
+    inputs: Sequence[Input],
     states: Sequence[States],
     lengths: Tensor | None = None,
     *,

@@ -83,7 +83,7 @@ def _recorded(layer: Recurrent) -> Iterator[list[States]]:
     record: list[States] = []
 
     def join(_: nn.Module, inputs: tuple[Any, ...], result: tuple[Tensor, States]) -> tuple[Tensor, States]:
-        steps = len(inputs[0])
+        steps = inputs[0].shape[0]
         if steps != 1:
             raise ValueError(f"a watched layer got {steps} steps at once; expected 1")
         state = result[1]

@@ -5,8 +5,19 @@ CUDA, float32 and float64. For a fixed number of threads the same inputs give th
 not offered.
 """
 
+from ostinato.kernels.autograd.compiled import possible
 from ostinato.kernels.autograd.output import linear_cross_entropy, linear_nats
 from ostinato.kernels.autograd.products import linear
-from ostinato.kernels.autograd.sequence import recurrent, recurrent_together
+from ostinato.kernels.autograd.sequence import Input, Lookup, dense, recurrent, recurrent_together
 
-__all__ = ["linear", "linear_cross_entropy", "linear_nats", "recurrent", "recurrent_together"]
+__all__ = [
+    "Input",
+    "Lookup",
+    "dense",
+    "linear",
+    "linear_cross_entropy",
+    "linear_nats",
+    "possible",
+    "recurrent",
+    "recurrent_together",
+]

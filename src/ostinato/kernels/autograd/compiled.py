@@ -17,9 +17,13 @@ from ostinato.kernels.reference import find
 
 @dataclass(frozen=True)
 class Task:
-    """A layer in one direction over ``x (T, B, I)``: the arguments of ``recurrent``, ``keep`` parts ``(T, B, H)``."""
+    """A layer in one direction over ``x (T, B, I)``: the arguments of ``recurrent``, ``keep`` parts ``(T, B, H)``.
+
+    With an ``index (T, B)``, int32, ``x`` is ``(rows, I)`` and what a step reads is the row ``index[t, b]``.
+    """
 
     x: Tensor
+    index: Tensor | None
     weights: Mapping[str, Tensor]
     state: Parts
     lengths: Tensor | None
@@ -116,9 +120,10 @@ class _Run:
 
     def __init__(self, cell: str, activation: str, task: Task) -> None:
         self.cell, self.activation, self.task = cell, activation, task
-        T, B, _ = task.x.shape
-        H = task.state[0].shape[1]
-        self.gates = _spare.take(T, B, len(task.weights["bias"]))
+        T, B = task.x.shape[:2] if task.index is None else task.index.shape
+        H, width = task.state[0].shape[1], len(task.weights["bias"])
+        self.gates = _spare.take(T, B, width)
+        self.table = None if task.index is None else _spare.take(len(task.x), width)
         self.extra = _spare.take(T, B, H) if native.has_extra(cell) else None
         outputs, *others = ((T + 1, B, H) for _ in task.state)
         self.parts = (torch.empty(outputs), *(_spare.take(*shape) for shape in others))
@@ -126,6 +131,7 @@ class _Run:
         for room, part in zip(self.parts, task.state, strict=True):
             room[first] = part
         self.lengths = None if task.lengths is None else task.lengths.to(torch.int32).numpy()
+        self.index = None if task.index is None else task.index.contiguous().numpy()
 
     def layer(self, **more: Tensor | None) -> native.Layer:
         """The arrays as the core takes them."""
@@ -133,9 +139,10 @@ class _Run:
         names = [f"keep_{name}" for name in find(self.cell, self.activation).parts]
         keep = dict(zip(names, task.keep or (), strict=False))
         parts = dict(zip("hc", self.parts, strict=False))
-        tensors = {**task.weights, **keep, **parts, "x": task.x, "gates": self.gates, "extra": self.extra, **more}
+        tensors = {**task.weights, **keep, **parts, "x": task.x, "gates": self.gates, "extra": self.extra}
+        tensors |= {"table": self.table, **more}
         arrays = {name: tensor.detach().contiguous().numpy() for name, tensor in tensors.items() if tensor is not None}
-        return native.Layer(self.cell, self.activation, arrays, self.lengths, task.reversed)
+        return native.Layer(self.cell, self.activation, arrays, self.lengths, self.index, task.reversed)
 
     def results(self) -> tuple[Tensor, ...]:
         """Outputs and final state."""
@@ -145,7 +152,7 @@ class _Run:
 
     def release(self) -> None:
         """Let others use all but the states ``h``, which are the outputs."""
-        for tensor in (self.gates, self.extra, *self.parts[1:]):
+        for tensor in (self.gates, self.table, self.extra, *self.parts[1:]):
             if tensor is not None:
                 _spare.give_back(tensor)
 

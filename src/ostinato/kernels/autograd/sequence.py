@@ -4,16 +4,52 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from ostinato.kernels.autograd import compiled
 from ostinato.kernels.autograd.loops import LOOPS, RNN_LOOPS, Loop, Parts, rows
 from ostinato.kernels.autograd.products import outer, product, uses_onednn
 from ostinato.kernels.reference import find
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A sequence ``(T, B, I)`` whose elements are rows of a table: ``rows (R, I)``, ``index (T, B)``, int32.
+
+    A layer then multiplies its input weights with each row once, however often it occurs.
+    """
+
+    rows: Tensor
+    index: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(T, B, I)``."""
+        T, B = self.index.shape
+        return T, B, self.rows.shape[1]
+
+    def __getitem__(self, steps: slice) -> Lookup:
+        """Some of the steps."""
+        return Lookup(self.rows, self.index[steps])
+
+    def dense(self) -> Tensor:
+        """The sequence ``(T, B, I)``."""
+        return functional.embedding(self.index, self.rows)
+
+
+Input: TypeAlias = Tensor | Lookup
+"""What a layer reads, ``(T, B, I)``."""
+
+
+def dense(x: Input) -> Tensor:
+    """``x (T, B, I)`` as a tensor."""
+    return x.dense() if isinstance(x, Lookup) else x
 
 
 class _Recurrence(torch.autograd.Function):
@@ -80,18 +116,19 @@ def _run_fused(
     return outputs, tuple(part[0, back] for part in final)
 
 
-def _expanded(keep: Parts | None, x: Tensor, width: int) -> Parts | None:
+def _expanded(keep: Parts | None, steps: int, state: Parts) -> Parts | None:
     """Each part of ``keep`` as ``(T, B, H)``."""
     if keep is None:
         return None
-    return tuple(torch.as_tensor(k, dtype=x.dtype, device=x.device).expand(*x.shape[:2], width) for k in keep)
+    like = state[0]
+    return tuple(torch.as_tensor(k, dtype=like.dtype, device=like.device).expand(steps, *like.shape) for k in keep)
 
 
-def _live(x: Tensor, lengths: Tensor | None) -> Tensor | None:
+def _live(steps: int, lengths: Tensor | None, device: torch.device) -> Tensor | None:
     """Where rows have not ended, ``(T, B, 1)``."""
     if lengths is None:
         return None
-    return (torch.arange(len(x), device=x.device)[:, None] < lengths.to(x.device))[:, :, None]
+    return (torch.arange(steps, device=device)[:, None] < lengths.to(device))[:, :, None]
 
 
 def _run_loop(loop: Loop, x: Tensor, weights: Mapping[str, Tensor], state: Parts, keep: Parts | None) -> list[Tensor]:
@@ -127,7 +164,7 @@ def recurrent(
             # cuDNN wants the weights in one piece; ours are values that may have just been computed (weight drop).
             warnings.filterwarnings("ignore", "RNN module weights")
             return _run_fused(function, x, weights, state, lengths)
-    live, keep = _live(x, lengths), _expanded(keep, x, state[0].shape[1])
+    live, keep = _live(len(x), lengths, x.device), _expanded(keep, len(x), state)
     if live is not None:
         # A row past its end is a row that keeps everything.
         shape = (*x.shape[:2], state[0].shape[1])
@@ -159,7 +196,7 @@ def _recurrent_in_direction(
     x, weights, state = layer
     if not backwards:
         return recurrent(cell, x, weights, state, activation=activation, lengths=lengths, keep=keep)
-    keep = _expanded(keep, x, state[0].shape[1])
+    keep = _expanded(keep, len(x), state)
     keep = None if keep is None else tuple(reverse(k, lengths) for k in keep)
     outputs, final = recurrent(
         cell, reverse(x, lengths), weights, state, activation=activation, lengths=lengths, keep=keep
@@ -169,7 +206,7 @@ def _recurrent_in_direction(
 
 def recurrent_together(
     cell: str,
-    layers: Sequence[tuple[Tensor, Mapping[str, Tensor], Parts]],
+    layers: Sequence[tuple[Input, Mapping[str, Tensor], Parts]],
     *,
     activation: str = "tanh",
     lengths: Tensor | None = None,
@@ -180,18 +217,25 @@ def recurrent_together(
 
     Those of ``reversed`` read each row from its own last step to its first; their outputs stand where their inputs do.
     """
-    if not all(compiled.possible(x) for x, _, _ in layers):
+    if not all(compiled.possible(x.rows if isinstance(x, Lookup) else x) for x, _, _ in layers):
         return [
-            _recurrent_in_direction(cell, layer, keep, activation, lengths, backwards)
-            for layer, keep, backwards in zip(layers, keeps, reversed, strict=True)
+            _recurrent_in_direction(cell, (dense(x), weights, state), keep, activation, lengths, backwards)
+            for (x, weights, state), keep, backwards in zip(layers, keeps, reversed, strict=True)
         ]
-    live = _live(layers[0][0], lengths)
+    lives = [_live(x.shape[0], lengths, state[0].device) for x, _, state in layers]
     tasks = [
-        compiled.Task(
-            x if live is None else torch.where(live, x, 0.0), weights, state, lengths,
-            _expanded(keep, x, state[0].shape[1]), backwards,
-        )
-        for (x, weights, state), keep, backwards in zip(layers, keeps, reversed, strict=True)
-    ]  # fmt: skip
+        compiled.Task(*_read(x, live), weights, state, lengths, _expanded(keep, x.shape[0], state), backwards)
+        for (x, weights, state), live, keep, backwards in zip(layers, lives, keeps, reversed, strict=True)
+    ]
     results = compiled.run(cell, activation, tasks)
-    return results if live is None else [(outputs * live, final) for outputs, final in results]
+    return [
+        (outputs if live is None else outputs * live, final)
+        for (outputs, final), live in zip(results, lives, strict=True)
+    ]
+
+
+def _read(x: Input, live: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Input and index of a task. What lies past a row's end must be a number: it is multiplied with gradients of 0."""
+    if isinstance(x, Lookup):
+        return x.rows, x.index
+    return x if live is None else torch.where(live, x, 0.0), None

@@ -24,7 +24,7 @@ def cell_number(cell: str, activation: str) -> int:
 
 _WEIGHTS = ("weight_ih", "bias", "weight_hh", "bias_hn", "weight_ci", "weight_cf", "weight_co")
 _IN_ORDER = (
-    "x", *_WEIGHTS, "lengths", "keep_h", "keep_c", "gates", "h", "c", "extra", "d_outputs", "d_h", "d_c", "d_x",
+    *_WEIGHTS, "lengths", "keep_h", "keep_c", "gates", "h", "c", "extra", "d_outputs", "d_h", "d_c", "d_x",
     *(f"d_{name}" for name in _WEIGHTS),
 )  # fmt: skip
 
@@ -32,6 +32,10 @@ _IN_ORDER = (
 class _Layer(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("cell", "T", "B", "I", "H", "reversed")),
+        ("x", ctypes.c_void_p),
+        ("index", ctypes.c_void_p),
+        ("rows", ctypes.c_int32),
+        ("table", ctypes.c_void_p),
         *((name, ctypes.c_void_p) for name in _IN_ORDER),
     ]
 
@@ -47,6 +51,7 @@ class Layer:
     activation: str
     arrays: Mapping[str, Array | None]
     lengths: NDArray[np.int32] | None = None
+    index: NDArray[np.int32] | None = None
     reversed: bool = False
 
     def pack(self, needed: Sequence[str]) -> _Layer:
@@ -54,14 +59,15 @@ class Layer:
         missing = [name for name in ("gates", *needed) if self.arrays.get(name) is None]
         if missing:
             raise NativeError(f"{self.cell} needs {', '.join(missing)}")
-        unknown = self.arrays.keys() - set(_IN_ORDER)
-        if unknown:
-            raise NativeError(f"a layer has no {', '.join(sorted(unknown))}")
         T, B, I, H = self._sizes()  # noqa: E741
         shapes = self._shapes(T, B, I, H)
+        unknown = self.arrays.keys() - shapes.keys()
+        if unknown:
+            raise NativeError(f"a layer has no {', '.join(sorted(unknown))}")
         arrays = {name: address(name, array, shapes[name]) for name, array in self.arrays.items()}
         sizes = (cell_number(self.cell, self.activation), T, B, I, H, self.reversed)
-        return _Layer(*sizes, lengths=self._lengths(T, B), **arrays)
+        index, rows = self._index(T, B)
+        return _Layer(*sizes, lengths=self._lengths(T, B), index=index, rows=rows, **arrays)
 
     def _sizes(self) -> tuple[int, int, int, int]:
         """``T, B, I, H``."""
@@ -74,23 +80,39 @@ class Layer:
             raise NativeError(f"gates is {gates.shape}; expected (T, B, {G} H), none of them 0")
         if x is None:
             return T, B, 0, H
-        if x.ndim != 3 or x.shape[2] < 1:
+        if self.index is not None and (x.ndim != 2 or min(x.shape) < 1):
+            raise NativeError(f"x is {x.shape}; expected (rows, I), for there is an index")
+        if self.index is None and (x.ndim != 3 or x.shape[2] < 1):
             raise NativeError(f"x is {x.shape}; expected ({T}, {B}, I)")
-        return T, B, x.shape[2], H
+        return T, B, x.shape[-1], H
 
     def _shapes(self, T: int, B: int, I: int, H: int) -> dict[str, tuple[int, ...]]:  # noqa: E741
         kind = find(self.cell, self.activation)
         width = kind.gates * H
         sequence, state, states, peephole = (T, B, H), (B, H), (T + 1, B, H), (H,) * kind.extra_axes
+        rows = self._index(T, B)[1]
+        inputs = (T, B, I) if self.index is None else (rows, I)
         weights: dict[str, tuple[int, ...]] = {
             "weight_ih": (width, I), "bias": (width,), "weight_hh": (width, H), "bias_hn": (H,),
             "weight_ci": peephole, "weight_cf": peephole, "weight_co": peephole,
         }  # fmt: skip
         return {
             **weights, **{f"d_{name}": shape for name, shape in weights.items()},
-            "x": (T, B, I), "d_x": (T, B, I), "gates": (T, B, width), "keep_h": sequence, "keep_c": sequence,
-            "h": states, "c": states, "extra": sequence, "d_outputs": sequence, "d_h": state, "d_c": state,
+            "x": inputs, "d_x": inputs, "table": (rows, width), "gates": (T, B, width), "keep_h": sequence,
+            "keep_c": sequence, "h": states, "c": states, "extra": sequence, "d_outputs": sequence, "d_h": state,
+            "d_c": state,
         }  # fmt: skip
+
+    def _index(self, T: int, B: int) -> tuple[int | None, int]:
+        """Where it lies, and the number of rows that it may name."""
+        x = self.arrays.get("x")
+        if self.index is None or x is None:
+            return None, 0
+        good = self.index.dtype == np.int32 and self.index.shape == (T, B) and self.index.flags.c_contiguous
+        if not good or self.index.min() < 0 or self.index.max() >= len(x):
+            found = f"{self.index.dtype} {self.index.shape}, {self.index.min()} to {self.index.max()}"
+            raise NativeError(f"index is {found}; expected int32 ({T}, {B}), 0 to {len(x) - 1}")
+        return self.index.ctypes.data, len(x)
 
     def _lengths(self, T: int, B: int) -> int | None:
         if self.lengths is None:
@@ -111,9 +133,9 @@ def _needed(layer: Layer, *, backward: bool) -> list[str]:
     weights = ["weight_hh", *kind.extra]
     names = [*weights, *kind.parts]
     names += ["extra"] * has_extra(layer.cell)
-    inputs = ["x", "weight_ih", "bias"]
+    inputs = ["x", "weight_ih", "bias", *(["table"] if layer.index is not None else [])]
     if backward:
-        names += [*inputs, "d_outputs", *(f"d_{name}" for name in (*kind.parts, *inputs[1:], *weights))]
+        names += [*inputs, "d_outputs", *(f"d_{name}" for name in (*kind.parts, *inputs[1:3], *weights))]
     elif layer.arrays.get("x") is not None:
         names += inputs
     return names
