@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -231,3 +232,20 @@ def test_a_model_is_exported_without_torch(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "model")
     code = f"import ostinato\nostinato.export({str(folder)!r}, {str(tmp_path / 'small')!r}, int8=True)"
     assert not {"torch", "matplotlib"} & loaded_after(code)
+
+
+def test_torch_loads_with_short_spins_whoever_asks_for_it_first():
+    """The command line reaches the pipeline by another way than ``ostinato.train``."""
+    code = """
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            assert os.environ.get("GOMP_SPINCOUNT") == "500", "torch loads first"
+sys.meta_path.insert(0, Watch())
+import ostinato.cli.console
+import ostinato.pipeline.run
+assert "torch" in sys.modules
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)

@@ -19,7 +19,8 @@
 namespace ost {
 
 namespace generic { extern const Kernels kernels; }
-#if defined(__x86_64__)
+#if defined(OST_GENERIC_ONLY)
+#elif defined(__x86_64__)
 namespace avx2 { extern const Kernels kernels; }
 namespace avx512 { extern const Kernels kernels; }
 namespace avx512vnni { extern const Kernels kernels; }
@@ -38,7 +39,8 @@ struct Isa {
 // Those this machine can run, the best last.
 std::vector<Isa> find_isas() {
     std::vector<Isa> found{{"generic", &generic::kernels}};
-#if defined(__x86_64__)
+#if defined(OST_GENERIC_ONLY)  // a build for tests, quickly made
+#elif defined(__x86_64__)
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (avx2) found.push_back({"avx2", &avx2::kernels});

@@ -193,8 +193,8 @@ MUTANTS = {
         "test_input_dropout_is_on_the_embedded_input()": [
             (
                 "input dropout forgotten",
-                "dropout(self._rows(ids), options.dropout_input",
-                "dropout(self._rows(ids), 0.0",
+                "dropout(dense(x), options.dropout_input",
+                "dropout(dense(x), 0.0",
             ),
         ],
     },

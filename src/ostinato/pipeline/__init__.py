@@ -10,15 +10,16 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
+# torch's threads spin while they wait, by default for so long that they take the core that ours need, and that any other
+# process on the machine slows training a hundredfold; so short a spin costs nothing (docs/log.md has the figures). It is
+# read when torch loads, which every module of this folder may do.
+os.environ.setdefault("GOMP_SPINCOUNT", "500")
+
 
 def __getattr__(name: str) -> Any:
     """``train`` on first use: the settings beside it are read without torch."""
     if name != "train":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Threads that meet at a barrier spin while they wait, by default for so long that any other process on the
-    # machine slows training a hundredfold; so short a spin costs nothing on an idle one (docs/log.md has the figures).
-    # It is read when torch loads.
-    os.environ.setdefault("GOMP_SPINCOUNT", "500")
     from ostinato.pipeline.run import train
 
     return train

@@ -73,7 +73,7 @@ class ShapeSettings:
     layers: int | None = None
     """Number of recurrent layers."""
     dropout: float | None = None
-    """Sets dropout_input (a third of it), dropout_hidden and dropout_output."""
+    """Sets dropout_hidden, dropout_output and, for words, dropout_input (a third of it)."""
     threads: int | None = None
     """CPU threads; default: what torch chooses."""
     device: str = "auto"

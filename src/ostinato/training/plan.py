@@ -98,7 +98,7 @@ def plan(text: TextSize, given: Mapping[str, Any], speed_of: SpeedOf = probe) ->
     options = _architecture(text, choices)
     reads = _reading(text, choices, options, speed_of, batch * bptt)
     model = _model(text, choices, options, reads)
-    regularisers = _regularisers(choices, reads(model) / text.tokens)
+    regularisers = _regularisers(choices, reads(model) / text.tokens, words=text.words)
     training = _training(choices, model, words=text.words)
     choices.values = {**choices.given, **choices.values}
     return Plan(model, regularisers, training, choices.values["threads"], choices.values, choices.reasons)
@@ -187,11 +187,14 @@ def _model(
     return model
 
 
-def _regularisers(choices: _Choices, epochs: float) -> Regularisers:
+def _regularisers(choices: _Choices, epochs: float, *, words: bool) -> Regularisers:
     """Dropout grows with the number of times the text is read: what is new needs none."""
     strength = round(min(0.5, max(0.0, 0.1 * math.log2(max(1.0, epochs)))), 2)
     strength = choices.choose("dropout", strength, f"the text is read {epochs:.1f} times")
-    choices.choose("dropout_input", round(strength / 3, 3), "a third of dropout")
+    if words:
+        choices.choose("dropout_input", round(strength / 3, 3), "a third of dropout")
+    else:
+        choices.choose("dropout_input", 0.0, "so that the first layer computes what it makes of a token once")
     choices.choose("dropout_hidden", strength, "as dropout")
     choices.choose("dropout_output", strength, "as dropout")
     choices.choose("weight_decay", 0.01, "the usual small amount")

@@ -17,7 +17,7 @@ from ostinato.training.settings import TrainingConfig
 
 PROBE_SECONDS = 0.4  # for each number of threads that is tried
 EVALUATIONS = 0.1  # share of the time of a run that they take, about
-USUAL = Regularisers(dropout_input=0.1, dropout_hidden=0.1, dropout_output=0.1)  # their masks take time too
+USUAL = Regularisers(dropout_hidden=0.1, dropout_output=0.1)  # their masks take time too
 RECURRENT_BLOCKS = {**GATES, "peephole": 7}  # matrices (H, H): V_i, V_f and V_o beside those of the gates
 
 

@@ -22,10 +22,19 @@ _FUNCTIONS = {"exp": 0, "tanh": 1, "sigmoid": 2}
 
 @lru_cache(maxsize=1)
 def _load() -> ctypes.CDLL | None:
-    """The library next to this file, or None: not built, or built from another version of its interface."""
-    place = files("ostinato.kernels").joinpath("libostinato_core.so")
+    """The library next to this file, its instruction set chosen; None where there is none."""
+    library = open_library(str(files("ostinato.kernels").joinpath("libostinato_core.so")))
+    wanted = os.environ.get("OSTINATO_ISA")
+    if library is not None and wanted and library.ost_use_isa(wanted.encode()) != 0:
+        known = library.ost_isas().decode().replace(" ", ", ")
+        raise ConfigError(f"OSTINATO_ISA is {wanted!r}; this machine has {known}")
+    return library
+
+
+def open_library(path: str) -> ctypes.CDLL | None:
+    """The library at ``path``, or None: not built, or built from another version of its interface."""
     try:
-        library = ctypes.CDLL(str(place))
+        library = ctypes.CDLL(path)
     except OSError:
         return None
     if library.ost_version() != VERSION:
@@ -47,10 +56,6 @@ def _load() -> ctypes.CDLL | None:
         getattr(library, name).argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32]
     library.ost_apply.argtypes = [ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
     library.ost_apply.restype = None
-    wanted = os.environ.get("OSTINATO_ISA")
-    if wanted and library.ost_use_isa(wanted.encode()) != 0:
-        known = library.ost_isas().decode().replace(" ", ", ")
-        raise ConfigError(f"OSTINATO_ISA is {wanted!r}; this machine has {known}")
     return library
 
 
