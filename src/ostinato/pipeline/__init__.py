@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-# torch's threads spin while they wait, by default for so long that they take the core that ours need, and that any other
-# process on the machine slows training a hundredfold; so short a spin costs nothing (docs/log.md has the figures). It is
-# read when torch loads, which every module of this folder may do.
+# torch's threads spin while they wait, by default for so long that they take the core that ours need, and that any
+# other process on the machine slows training a hundredfold; so short a spin costs nothing (docs/log.md has the
+# figures). It is read when torch loads, which every module of this folder may do.
 os.environ.setdefault("GOMP_SPINCOUNT", "500")
 
 
