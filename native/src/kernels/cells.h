@@ -103,7 +103,8 @@ inline auto add_to(const Layer &l, float *sum) {
     };
 }
 
-// Each cell says which panels it needs, and what a member does in all steps. `room` is scratch (B, H), for all members.
+// Each cell says which panels it needs, and what a member does in all steps. `room` is scratch (B, H) of the backward
+// pass, for all members.
 using AllPanels = std::vector<Panels>;
 
 // rnn: h_t = act(a_t + U h)

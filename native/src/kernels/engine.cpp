@@ -87,7 +87,7 @@ struct Packed {
 struct Room {
     struct OfLayer {
         Layer layer;
-        float *fresh, *outputs;
+        float *outputs;
     };
     std::vector<OfLayer> layers;
     std::vector<float *> x;  // for each part of the units the embedded tokens (B, E)
@@ -244,7 +244,7 @@ class Model final : public Engine {
         int widest = std::max(model_.E, model_.R);
         for (const Packed &l : layers_) {
             const int H = l.given.H;
-            Room::OfLayer of{l.layer, nullptr, nullptr};
+            Room::OfLayer of{l.layer, nullptr};
             of.layer.B = B;
             of.layer.gates = arena.take(area(B, static_cast<int>(l.layer.width())));
             of.layer.h = arena.take(2 * area(B, H));
@@ -255,7 +255,6 @@ class Model final : public Engine {
                 if (keep) std::fill(keep, keep + area(B, H), model_.keep);
                 of.layer.keep_h = of.layer.keep_c = keep;
             }
-            of.fresh = arena.take(area(B, H));
             of.outputs = arena.take(area(B, H));
             widest = std::max({widest, l.given.I, H});
             room.layers.push_back(of);
@@ -306,7 +305,7 @@ class Model final : public Engine {
             const Room::OfLayer &of = room.layers[k];
             const Member me = rank.of(packed.given.H);
             project(room, packed, of, me, k == 0 ? x : nullptr, k == 0 ? nullptr : output_of(room, k - 1));
-            packed.program.steps(of.layer, me, packed.recurrent, of.fresh);
+            packed.program.steps(of.layer, me, packed.recurrent, nullptr);
             me.each(packed.given.H, [&](int row, int unit, int n) { settle(of.layer, row, unit, n); });
             if (transforms(packed)) {
                 rank.each_row([&](int row) { transform(packed, of, row, k == 0 ? x : output_of(room, k - 1)); });

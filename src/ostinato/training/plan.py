@@ -14,11 +14,17 @@ import torch
 
 from ostinato.config import ModelConfig, Regularisers
 from ostinato.errors import ConfigError
-from ostinato.training.probe import Speed, most_scored, operations_per_token, probe, weights
+from ostinato.training.probe import (
+    LARGE_VOCABULARY,
+    Speed,
+    most_scored,
+    operations_per_token,
+    probe,
+    weights,
+)
 from ostinato.training.settings import TrainingConfig
 
 WIDTHS = (64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
-LARGE_VOCABULARY = 2000  # from here on the output layer is most of the work, and tying pays
 TOKENS_PER_WEIGHT = {"characters": 3.0, "words": 1.2}
 WEIGHTS_PER_TOKEN = {"characters": 1.5, "words": 5.0}  # more of them learn the text by heart
 
