@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import platform
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,28 @@ def write(name: str, results: Any, **about: Any) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **about, "results": results}, indent=1) + "\n", "utf-8")
     return path
+
+
+def read_bandwidth(size: int, threads: int, enough: float = 0.05) -> float:
+    """Bytes a second at which so many are read again and again, each thread its share of them.
+
+    By memchr of the C library for a byte that is not there: it does nothing but read, and outside Python's lock.
+    """
+    memchr = ctypes.CDLL(None).memchr
+    memchr.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+    share = size // threads
+    passes = max(1, int(enough * 50e9 / size))
+
+    def read(buffer: ctypes.Array[ctypes.c_char]) -> None:
+        for _ in range(passes):
+            memchr(buffer, 1, share)
+
+    with ThreadPoolExecutor(threads) as pool:
+        buffers = [ctypes.create_string_buffer(share) for _ in range(threads)]
+        list(pool.map(read, buffers))
+        start = time.perf_counter()
+        list(pool.map(read, buffers))
+        return passes * share * threads / (time.perf_counter() - start)
 
 
 def data_folder() -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ostinato import bundle
+from ostinato.architectures import expected_tensors
 from ostinato.bundle import Weights
 from ostinato.config import ModelConfig
 from ostinato.text.tokenizer import TokenizerOptions, build, to_json
@@ -24,7 +25,7 @@ def config(**changes: Any) -> ModelConfig:
 def weights(model: ModelConfig, seed: int = 0, scale: float = 0.5) -> dict[str, Floats]:
     """Normal numbers for every tensor: no gate, unit or bias is like another."""
     rng = np.random.default_rng(seed)
-    shapes = bundle.expected_tensors(model)
+    shapes = expected_tensors(model)
     return {name: rng.normal(0, scale, shape).astype(np.float32) for name, shape in shapes.items()}
 
 

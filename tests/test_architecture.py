@@ -27,19 +27,23 @@ LAW: dict[str, set[str]] = {
     "types": {"errors"},
     "config": BASICS,
     "quantise": BASICS,
-    "bundle": BASICS | {"config", "quantise"},
+    "architectures": BASICS | {"config"},
+    "bundle": BASICS | {"architectures", "config", "quantise"},
     "text": BASICS | {"config"},
     "data": BASICS,
     "kernels": BASICS,
     "nn": BASICS | {"kernels", "config"},
-    "models": BASICS | {"kernels", "nn", "config"},
-    "training": BASICS | {"config", "kernels", "nn", "models", "data", "bundle"},
-    "engine": BASICS | {"kernels", "config", "quantise", "bundle"},
+    "models": BASICS | {"kernels", "nn", "config", "architectures"},
+    "training": BASICS | {"config", "architectures", "kernels", "nn", "models", "data"},
+    "engine": BASICS | {"kernels", "config", "architectures", "quantise"},
     "decode": BASICS | {"text"},
     "score": BASICS | {"text"},
     "language_model": BASICS | {"config", "bundle", "engine", "decode", "score", "text"},
     "pictures": BASICS,
-    "pipeline": BASICS | {"config", "text", "data", "models", "training", "bundle", "language_model", "pictures"},
+    "loading": BASICS | {"config", "architectures", "bundle", "language_model"},
+    "pipeline": BASICS
+    | {"config", "architectures", "text", "data", "models", "training", "bundle", "pictures"}
+    | {"language_model", "loading"},
 }
 
 # module prefix: the libraries it may import; the longest prefix counts

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ostinato.errors import OstinatoError as OstinatoError
     from ostinato.language_model import LanguageModel as LanguageModel
-    from ostinato.language_model import load as load
+    from ostinato.loading import load as load
     from ostinato.pipeline import train as train
     from ostinato.pipeline.export import export as export
     from ostinato.score.report import Scored as Scored
@@ -25,7 +25,7 @@ _HOMES = {
     "State": "ostinato.types",
     "Tokenizer": "ostinato.types",
     "export": "ostinato.pipeline.export",
-    "load": "ostinato.language_model",
+    "load": "ostinato.loading",
     "train": "ostinato.pipeline",
 }
 

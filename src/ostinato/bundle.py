@@ -17,16 +17,16 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import numpy as np
 import safetensors.numpy
 
-from ostinato.config import ModelConfig
+from ostinato.architectures import KINDS, Architecture, expected_tensors, from_json, name_of
 from ostinato.errors import BundleError, ConfigError, OstinatoError
 from ostinato.quantise import LARGEST, Bytes, are_usable, dequantise, quantise, row_scales
 from ostinato.types import Floats
@@ -36,61 +36,35 @@ Weights = Literal["float32", "int8"]
 
 VERSIONS: Mapping[Weights, int] = {"float32": 1, "int8": 2}
 """The format version that says so: float32 keeps the one that every Ostinato reads."""
-ARCHITECTURE = "recurrent_language_model"
-CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "README.md"
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 TRAINING = "training"
-GATES = {"rnn": 1, "gru": 3, "gru_reset_after": 3, "lstm": 4, "peephole": 4, "peephole_diagonal": 4}
-"""Rows of blocks in the matrices of each cell, G."""
 
 _NEW, _READY = ".new", ".ready"
 _CONFIG_LIMIT = 16 << 20
 _HEADER_LIMIT = 16 << 20
 
+Model = TypeVar("Model", bound=Architecture)
 Kind = Literal["empty", "model", "partial", "other"]
 
 
 @dataclass(frozen=True)
-class Bundle:
+class Bundle(Generic[Model]):
     """A model folder as read and checked."""
 
-    model: ModelConfig
+    model: Model
     tensors: Mapping[str, Floats]
     """Read-only, by the names of ``expected_tensors``; float32, also where they are stored in eight bits."""
     weights: Weights
     weights_bytes: int
     """Size of the file that they are stored in."""
-    tokenizer_path: Path
+    tokenizer_paths: tuple[Path, ...]
+    """In the order of the model's ``tokenizers``; the first is that of what it writes or reads."""
     training: Mapping[str, Any]
     """Summary of the training run: plain JSON values, for reports."""
     folder: Path
 
 
-def expected_tensors(model: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a model of this configuration."""
-    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (model.vocab, model.embed)}
-    for stack in ("forward_stack", "backward_stack") if model.bidirectional else ("stack",):
-        shapes |= _stack_tensors(model, stack)
-    if not model.tied:
-        shapes["output.weight"] = (model.vocab, model.readout)
-    return {**shapes, "output.bias": (model.vocab,)}
-
-
-def _stack_tensors(model: ModelConfig, stack: str) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    for k, (width, hidden) in enumerate(zip((model.embed, *model.hidden), model.hidden, strict=False)):
-        layer, rows = f"{stack}.layers.{k}.", GATES[model.cell] * hidden
-        shapes |= {layer + "weight_ih": (rows, width), layer + "weight_hh": (rows, hidden), layer + "bias": (rows,)}
-        if model.cell == "gru_reset_after":
-            shapes[layer + "bias_hn"] = (hidden,)
-        if model.cell.startswith("peephole"):
-            peephole = (hidden, hidden) if model.cell == "peephole" else (hidden,)
-            shapes |= {layer + name: peephole for name in ("weight_ci", "weight_cf", "weight_co")}
-        if model.layer_norm:
-            shapes |= {f"{stack}.norms.{k}.weight": (hidden,), f"{stack}.norms.{k}.bias": (hidden,)}
-    return shapes
-
-
-def _stored_tensors(model: ModelConfig, weights: Weights) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _stored_tensors(model: Architecture, weights: Weights) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Type and shape of every tensor in the file: in eight bits a matrix comes with the scales of its rows."""
     stored: dict[str, tuple[str, tuple[int, ...]]] = {}
     for name, shape in expected_tensors(model).items():
@@ -130,7 +104,18 @@ def inspect_folder(folder: str | Path) -> Kind:
 # Reading
 
 
-def load(folder: str | Path) -> Bundle:
+def load_kind(folder: str | Path, kind: type[Model]) -> Bundle[Model]:
+    """``load`` of a model that has to be a ``kind``. Raises BundleError also when it is another."""
+    found = load(folder)
+    if isinstance(found.model, kind):
+        return cast("Bundle[Model]", found)
+    raise BundleError(
+        f"{found.folder} {found.model.purpose} (ostinato {found.model.verb}); this wants a model that "
+        f"{kind.purpose}: train one with --task {kind.task}"
+    )
+
+
+def load(folder: str | Path) -> Bundle[Architecture]:
     """Read and check a model folder. Raises BundleError when it is missing, damaged, foreign, or of another version."""
     folder = Path(folder)
     if not folder.is_dir():
@@ -146,18 +131,20 @@ def load(folder: str | Path) -> Bundle:
                 raise
 
 
-def _load(folder: Path, config: Mapping[str, Any]) -> Bundle:
+def _load(folder: Path, config: Mapping[str, Any]) -> Bundle[Architecture]:
     try:
-        model = ModelConfig.from_json(config["model"])
-        sums = {name: (int(config["files"][name]["bytes"]), config["files"][name]["sha256"]) for name in _CHECKED}
+        model = from_json(config["architecture"], config["model"])
+        files = {name: config["files"][name] for name in (WEIGHTS, *model.tokenizers)}
+        sums = {name: (int(about["bytes"]), about["sha256"]) for name, about in files.items()}
         training = dict(config["training"])
     except (ConfigError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(f"{folder / CONFIG} does not describe a model: {error}; train it again") from None
-    tokenizer = _find(folder, TOKENIZER)
-    _check_sum(tokenizer, _read(tokenizer, sums[TOKENIZER][0]), *sums[TOKENIZER])
+    tokenizers = tuple(_find(folder, name) for name in model.tokenizers)
+    for path in tokenizers:
+        _check_sum(path, _read(path, sums[path.name][0]), *sums[path.name])
     weights = _weights(config)
     tensors = _load_weights(_find(folder, WEIGHTS), model, weights, *sums[WEIGHTS])
-    return Bundle(model, tensors, weights, sums[WEIGHTS][0], tokenizer, training, folder)
+    return Bundle(model, tensors, weights, sums[WEIGHTS][0], tokenizers, training, folder)
 
 
 def holds_eight_bits(folder: str | Path) -> bool:
@@ -170,9 +157,6 @@ def holds_eight_bits(folder: str | Path) -> bool:
 
 def _weights(config: Mapping[str, Any]) -> Weights:
     return "int8" if config["format_version"] == VERSIONS["int8"] else "float32"
-
-
-_CHECKED = (WEIGHTS, TOKENIZER)
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -198,7 +182,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = _find(folder, CONFIG)
     data = _read(path, _CONFIG_LIMIT)
     config = _parse_config(path, data)
-    if "format_version" not in config or config.get("architecture") != ARCHITECTURE:
+    if "format_version" not in config or config.get("architecture") not in KINDS:
         raise BundleError(f"{path} has no format_version of Ostinato; expected a model folder made by `ostinato train`")
     if config["format_version"] not in VERSIONS.values():
         raise BundleError(
@@ -237,7 +221,7 @@ def _check_sum(path: Path, data: bytes, size: int, sha256: str) -> None:
         raise BundleError(f"{path} is damaged or not the file saved with this model: its SHA-256 differs; restore it")
 
 
-def _load_weights(path: Path, model: ModelConfig, weights: Weights, size: int, sha256: str) -> dict[str, Floats]:
+def _load_weights(path: Path, model: Architecture, weights: Weights, size: int, sha256: str) -> dict[str, Floats]:
     _check_header(path, _stored_tensors(model, weights), size)
     data = _read(path, size)
     _check_sum(path, data, size, sha256)
@@ -314,16 +298,17 @@ def _check_shapes(
 def save(
     folder: str | Path,
     *,
-    model: ModelConfig,
+    model: Architecture,
     tensors: Mapping[str, Floats],
-    tokenizer_json: str,
+    tokenizer_json: str | Sequence[str],
     training: Mapping[str, Any],
     card: str,
     weights: Weights = "float32",
 ) -> None:
     """Write a model folder, or replace the model in one: after a crash at any moment it holds the old or the new whole.
 
-    ``tensors`` are those of ``expected_tensors(model)`` in float32; ``training`` is a summary in plain JSON values;
+    ``tensors`` are those of ``expected_tensors(model)`` in float32; ``tokenizer_json`` holds a text for each of the
+    model's ``tokenizers``, or is the only one; ``training`` is a summary in plain JSON values;
     ``card`` becomes README.md; ``weights`` says how the matrices are stored. Raises BundleError when the tensors do not
     fit the model, or eight bits, or when the folder cannot be written, OstinatoError when the disk is full; the model
     that was there before is untouched then.
@@ -332,14 +317,13 @@ def save(
     found = {name: ("F32" if x.dtype == np.float32 else str(x.dtype), x.shape) for name, x in tensors.items()}
     _check_shapes("the model to save", found, _stored_tensors(model, "float32"))
     stored = _rounded(tensors) if weights == "int8" else tensors
-    files = {
-        WEIGHTS: safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in stored.items()}),
-        TOKENIZER: tokenizer_json.encode(),
-    }
+    texts = [tokenizer_json] if isinstance(tokenizer_json, str) else tokenizer_json
+    files = {name: text.encode() for name, text in zip(model.tokenizers, texts, strict=True)}
+    files[WEIGHTS] = safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in stored.items()})
     sums = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     config = {
         "format_version": VERSIONS[weights],
-        "architecture": ARCHITECTURE,
+        "architecture": name_of(model),
         **({} if weights == "float32" else {"weights": weights}),
         "model": model.to_json(),
         "training": dict(training),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ostinato.errors import ConfigError
 
@@ -15,7 +15,13 @@ ACTIVATIONS = ("tanh", "relu", "leaky_relu", "elu")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Architecture and sizes: all that is needed, with the weights, to run a model."""
+    """Architecture and sizes of a language model: all that is needed, with the weights, to run it."""
+
+    purpose: ClassVar[str] = "writes or scores text"
+    task: ClassVar[str] = "lm"
+    verb: ClassVar[str] = "score"
+    tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer.json",)
+    """The tokenizer files of a model folder."""
 
     vocab: int
     """Number of tokens, V."""
@@ -65,6 +71,18 @@ class ModelConfig:
         """Width of the vector the output layer reads."""
         width = sum(self.hidden) if self.skip_output else self.hidden[-1]
         return 2 * width if self.bidirectional else width
+
+    def describe(self) -> str:
+        """``lstm 2 x 256, embedding 128, tied``."""
+        extras = ("bidirectional", "tied", "skip_output", "residual", "layer_norm")
+        flags = [name.replace("_", " ") for name in extras if getattr(self, name)]
+        return ", ".join([self.describe_layers(), f"embedding {self.embed}", *flags])
+
+    def describe_layers(self) -> str:
+        """``lstm 2 x 256``."""
+        same = len(set(self.hidden)) == 1
+        widths = f"{len(self.hidden)} x {self.hidden[0]}" if same else ", ".join(map(str, self.hidden))
+        return f"{self.cell if self.activation == 'tanh' else f'{self.cell} ({self.activation})'} {widths}"
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""

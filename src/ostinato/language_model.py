@@ -10,6 +10,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from ostinato import bundle
+from ostinato.bundle import Bundle
 from ostinato.config import ModelConfig
 from ostinato.decode.fill import Filled, fill
 from ostinato.decode.generate import Generated, generate, stream_rng
@@ -288,10 +289,14 @@ class _WithoutBlank:
 
 
 def load(folder: str | Path) -> LanguageModel:
-    """The model in a folder that ``train`` or ``export`` made.
+    """The language model in a folder that ``train`` or ``export`` made.
 
-    Raises BundleError when it is missing, damaged or foreign.
+    Raises BundleError when it is missing, damaged or foreign, or a model for another task.
     """
-    found = bundle.load(folder)
-    tokenizer = tokenizers.load(found.tokenizer_path)
+    return language_model(bundle.load_kind(folder, ModelConfig))
+
+
+def language_model(found: Bundle[ModelConfig]) -> LanguageModel:
+    """The model of a folder as read."""
+    tokenizer = tokenizers.load(found.tokenizer_paths[0])
     return LanguageModel(found.model, found.tensors, tokenizer, found.training, int8=found.weights == "int8")

@@ -79,7 +79,7 @@ def test_the_card_says_what_it_is_a_copy_of(capsys: Capture, trained: Path) -> N
     card = Path("small/README.md").read_text("utf-8")
     original = (trained / "README.md").read_text("utf-8")
     assert card.startswith("# small\n")
-    assert "copy of the recurrent language model `model`" in card
+    assert "copy of the recurrent model `model`" in card
     assert "in eight bits" in card
     assert "The figures are the original's" in card
     assert "training/" not in card
@@ -96,7 +96,7 @@ def test_a_copy_in_float32_is_the_model_without_its_training(capsys: Capture, tr
         np.testing.assert_array_equal(copy.tensors[name], tensor)
     assert not Path("copy/training").exists()
     card = Path("copy/README.md").read_text("utf-8")
-    assert "copy of the recurrent language model `model`" in card
+    assert "copy of the recurrent model `model`" in card
     assert "eight bits" not in card
     assert "holds no run to resume" in refused(capsys, "train", "-o", "copy", "--resume")
 

@@ -98,7 +98,7 @@ def test_the_course_of_training_is_told(call, tmp_path):
         tmp_path / "m",
         model=found.model,
         tensors=found.tensors,
-        tokenizer_json=found.tokenizer_path.read_text("utf-8"),
+        tokenizer_json=found.tokenizer_paths[0].read_text("utf-8"),
         training={**training, "bidirectional": False},
         card="",
     )
@@ -224,7 +224,7 @@ def test_a_foreign_summary_gives_no_traceback_and_no_escape_sequence(call, model
         models / "foreign",
         model=found.model,
         tensors=found.tensors,
-        tokenizer_json=found.tokenizer_path.read_text("utf-8"),
+        tokenizer_json=found.tokenizer_paths[0].read_text("utf-8"),
         training=summary,
         card="",
     )

@@ -64,7 +64,7 @@ def test_a_folder_holds_all_that_was_promised(trained: Path) -> None:
     training = {path.name for path in (trained / "training").iterdir()}
     assert {"run.toml", "run.json", "metrics.jsonl", "resume"} <= training
     card = (trained / "README.md").read_text()
-    assert f"{ostinato.load(trained).training['valid']['bits_per_char']:.3f} bits per character" in card
+    assert f"{ostinato.load(trained).training['valid']['bits_per_char']:.4f} bits per character" in card
     assert re.search(r"\| training \| \d+\.\d seconds, ", card)
     settings = tomllib.loads((trained / "training" / "run.toml").read_text())
     assert set(known_settings()) - set(settings) <= {"vocab", "valid", "test", "minutes", "epochs"}

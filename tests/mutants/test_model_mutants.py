@@ -25,6 +25,7 @@ FRESH = ("ostinato.nn", "ostinato.models", "modelling", "mutated_tests")
 DROPOUT = ("nn/dropout.py", "test_nn_dropout")
 RECURRENT = ("nn/recurrent.py", "test_nn_recurrent")
 INIT = ("nn/init.py", "test_nn_init")
+EMBEDDING = ("nn/embedding.py", "test_models_language")
 TOKENS = ("models/tokens.py", "test_models_language")
 LANGUAGE = ("models/language.py", "test_models_language")
 SAMPLED = ("nn/sampled.py", "test_nn_sampled")
@@ -32,6 +33,16 @@ SIDES = ("models/bidirectional.py", "test_models_bidirectional")
 
 # For each, the call that must fail in the tests (``t``): what is wrong, and which source becomes which.
 MUTANTS = {
+    EMBEDDING: {
+        "test_tied_gradient_is_the_sum_of_both_uses()": [
+            ("the rows have no gradient", "d_weight.index_add_(0, ids.flatten(), d_rows.flatten(0, -2))", "pass"),
+            (
+                "nor has the matrix",
+                "return d_weight, None",
+                "return torch.zeros_like(d_weight).index_add_(0, ids.flatten(), d_rows.flatten(0, -2)), None",
+            ),
+        ],
+    },
     RECURRENT: {
         "check_encoder_is_two_runs(t.Encoder)": [
             ("the second direction reads forward", "lengths, [False, True]", "lengths, [False, False]"),
@@ -183,12 +194,12 @@ MUTANTS = {
         "test_tied_gradient_is_the_sum_of_both_uses()": [
             (
                 "only one use has a gradient",
-                "readout.flatten(0, 1), self.output.matrix(self.embedding.weight)",
-                "readout.flatten(0, 1), self.output.matrix(self.embedding.weight.detach())",
+                "readout.flatten(0, 1), self.output.matrix(embedding)",
+                "readout.flatten(0, 1), self.output.matrix(embedding.detach())",
             ),
         ],
         "test_output_dropout_and_penalties_are_those_of_the_papers()": [
-            ("output not dropped", "self._scoring(dropped, ids)", "self._scoring(raw, ids)"),
+            ("output not dropped", "self._scoring(dropped, embedding, ids)", "self._scoring(raw, embedding, ids)"),
         ],
         "test_input_dropout_is_on_the_embedded_input()": [
             (

@@ -5,6 +5,7 @@ import pytest
 from modelling import PLAIN, randomise, small
 
 from ostinato import bundle
+from ostinato.architectures import expected_tensors
 from ostinato.config import CELLS
 from ostinato.models.build import build
 
@@ -23,7 +24,7 @@ def test_a_torch_model_goes_through_a_folder(tmp_path, cell, options):
     config = small(cell=cell, **options)
     model = randomise(build(config, PLAIN))
     tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    assert {name: tensor.shape for name, tensor in tensors.items()} == bundle.expected_tensors(config)
+    assert {name: tensor.shape for name, tensor in tensors.items()} == expected_tensors(config)
     bundle.save(tmp_path, model=config, tensors=tensors, tokenizer_json="{}", training={}, card="")
     for name, tensor in bundle.load(tmp_path).tensors.items():
         np.testing.assert_array_equal(tensor, tensors[name])

@@ -13,6 +13,7 @@ import safetensors.numpy
 from small_models import config, weights, write_folder
 
 from ostinato import bundle
+from ostinato.architectures import expected_tensors
 from ostinato.config import CELLS
 from ostinato.errors import BundleError, OstinatoError
 
@@ -67,7 +68,7 @@ def test_what_is_saved_is_loaded(tmp_path, cell, options):
     found = bundle.load(tmp_path / "deep" / "m")
     assert found.model == model
     assert found.training == training
-    assert found.tokenizer_path.read_text(encoding="utf-8") == '{"a": "ü"}'
+    assert found.tokenizer_paths[0].read_text(encoding="utf-8") == '{"a": "ü"}'
     assert found.tensors.keys() == tensors.keys()
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(found.tensors[name], tensor)
@@ -77,9 +78,7 @@ def test_what_is_saved_is_loaded(tmp_path, cell, options):
 
 def test_the_weights_are_a_file_of_the_library(folder):
     tensors = safetensors.numpy.load_file(folder / "model.safetensors")
-    assert {name: tensor.shape for name, tensor in tensors.items()} == bundle.expected_tensors(
-        bundle.load(folder).model
-    )
+    assert {name: tensor.shape for name, tensor in tensors.items()} == expected_tensors(bundle.load(folder).model)
 
 
 def test_saving_leaves_other_files_alone(folder):
@@ -405,7 +404,7 @@ def test_a_crash_at_any_moment_leaves_the_old_or_the_new(tmp_path, monkeypatch):
         found = bundle.load(folder)
         seed = found.training["seed"]
         np.testing.assert_array_equal(found.tensors["output.bias"], weights(config(), seed)["output.bias"])
-        assert found.tokenizer_path.is_file()
+        assert found.tokenizer_paths[0].is_file()
         assert bundle.inspect_folder(folder) == "model"
         states.append(seed)
         save(folder, 3)

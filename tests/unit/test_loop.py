@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from ostinato.errors import TrainingError
 from ostinato.models.build import build
 from ostinato.models.tokens import CrossEntropy, TokenModel
 from ostinato.nn.sampled import SampledSoftmax
-from ostinato.training import loop
+from ostinato.training import loop, objective
 from ostinato.training.evaluate import HeldOut
 from ostinato.training.loop import Progress, Report, Surroundings, Trainer
+from ostinato.training.objective import TextObjective
 from ostinato.training.optim import Updater
 from ostinato.training.schedule import Budget
 from ostinato.training.settings import TrainingConfig
@@ -63,13 +65,14 @@ class Run:
         values = {"batch": 4, "bptt": 5, "lr": 0.02, "steps": self.steps, "evaluations": 5, "checkpoint_seconds": 1e6}
         config = TrainingConfig(**{**values, **self.config})
         budget = Budget(steps=self.steps) if self.seconds is None else Budget(seconds=self.seconds)
-        around = Surroundings(self.folder, 1.0, self.keep, self.reports.append, self.stop)
+        around = Surroundings(self.folder, self.keep, 1.0, self.reports.append, self.stop)
         # 100 tokens in 4 lanes: an epoch has 5 windows, so that the run goes over its end more than once.
         lanes = Lanes(some_ids(100, 0), 4, 5, self.model.lookahead, 1)
         self.held_out = HeldOut(some_ids(60, 1), 0)
-        self.trainer = Trainer(self.model, config, 0.01, lanes, self.held_out, budget, around)
+        text = TextObjective(self.model, lanes, config.sampled_softmax)
+        self.trainer = Trainer(self.model, config, 0.01, text, self.held_out, budget, around)
 
-    def keep(self, model: TokenModel, progress: Progress) -> None:
+    def keep(self, model: TokenModel, progress: Progress, _: Mapping[str, float]) -> None:
         weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         self.best.append((progress.best_step, progress.best_nats, weights))
 
@@ -113,7 +116,7 @@ def test_candidates_are_drawn_by_the_counts_of_the_lanes(tmp_path: Path, monkeyp
             made.append((counts.tolist(), drawn))
             super().__init__(counts, drawn)
 
-    monkeypatch.setattr(loop, "SampledSoftmax", Noted)
+    monkeypatch.setattr(objective, "SampledSoftmax", Noted)
     sampled = Run(tmp_path / "sampled", {"sampled_softmax": 3}).go()
     assert made == [(np.bincount(some_ids(100, 0), minlength=9).tolist(), 3)]
     assert not same(sampled, Run(tmp_path / "full").go())

@@ -43,12 +43,12 @@ def check_window_never_sees_its_target(kind: Kind, cell: str = "lstm") -> None:
     """For every t: the prediction of x_t is bit-identical when x_t changes, and every other one in reach differs."""
     model = model_of(kind, cell=cell, skip_output=True, residual=True, layer_norm=True)
     ids, state = draw_ids(N, B), draw_state(model, B)
-    readout, _ = model.read_window(ids, state)
+    readout, _ = model.read_window(model.embed(ids), state)
     assert readout.shape == (T, B, 24)
     for t in range(1, T + 1):
         changed = ids.clone()
         changed[t] = other_than(ids[t])
-        other, _ = model.read_window(changed, state)
+        other, _ = model.read_window(model.embed(changed), state)
         assert torch.equal(other[t - 1], readout[t - 1])
         neighbours = [place - 1 for place in (t - 1, t + 1) if 1 <= place <= T]
         assert all((other[place] != readout[place]).any(dim=-1).all() for place in neighbours)
@@ -75,7 +75,7 @@ def check_no_gradient_from_the_target(kind: Kind) -> None:
     ids = torch.arange(N)[:, None]
     for t in range(1, T + 1):
         model.zero_grad()
-        readout, _ = model.read_window(ids, model.initial_state(1))
+        readout, _ = model.read_window(model.embed(ids), model.initial_state(1))
         (model.logits(readout[t - 1]) * torch.linspace(1, 2, N)).sum().backward()
         heard = model.embedding.weight.grad.abs().sum(dim=-1) > 0
         assert heard.tolist() == [place != t for place in range(N)]
@@ -96,7 +96,7 @@ def check_window_is_two_runs(kind: Kind, cell: str = "lstm") -> None:
     model = model_of(kind, cell=cell)
     ahead, back = one_way(model, "forward_stack"), one_way(model, "backward_stack")
     ids, state = draw_ids(N, B), draw_state(model, B)
-    readout, last = model.read_window(ids, state)
+    readout, last = model.read_window(model.embed(ids), state)
     past, carried = ahead.readout(ids[:T], state)
     for t in range(1, T + 1):
         future, _ = back.readout(ids[t + 1 :].flip(0), back.initial_state(B))
@@ -183,7 +183,7 @@ def test_padding_of_a_gap_batch_is_never_read():
 def test_loss_and_nats_are_cross_entropy_of_the_gap(tied):
     model = model_of(hidden=(5, 4), embed=8, tied=tied)
     ids, state = draw_ids(N, B), draw_state(model, B)
-    readout, _ = model.read_window(ids, state)
+    readout, _ = model.read_window(model.embed(ids), state)
     logits = model.logits(readout)
     expected = F.cross_entropy(logits.flatten(0, 1), ids[1 : T + 1].flatten(), reduction="none").view(T, B)
     close(model.nats(ids, state)[0], expected)
@@ -195,9 +195,9 @@ def test_windows_carry_the_forward_state():
     """Only the backward side may differ where a window ends; the forward half of the readout is that of one run."""
     model = model_of()
     ids, state = draw_ids(2 * T + 1 + LOOKAHEAD, B), draw_state(model, B)
-    whole, last = model.read_window(ids, state)
-    first, state = model.read_window(ids[:N], state)
-    second, state = model.read_window(ids[T:], state)
+    whole, last = model.read_window(model.embed(ids), state)
+    first, state = model.read_window(model.embed(ids[:N]), state)
+    second, state = model.read_window(model.embed(ids[T:]), state)
     close(torch.cat([first, second])[..., :7], whole[..., :7])
     close(second, whole[T:])
     for a, b in zip(state, last, strict=True):
@@ -222,7 +222,7 @@ def test_penalties_are_on_the_last_layers_of_both_sides():
     options = Regularisers(activation_penalty=2.0, temporal_penalty=3.0)
     model = model_of(regularisers=options, skip_output=True)
     ids, state = draw_ids(N, B), model.initial_state(B)
-    readout, _ = model.read_window(ids, state)
+    readout, _ = model.read_window(model.embed(ids), state)
     last = torch.cat([readout[..., 5:12], readout[..., 17:24]], dim=-1)
     _, penalty, _ = model.loss(ids, state)
     close(penalty, 2.0 * last.square().mean() + 3.0 * (last[1:] - last[:-1]).square().mean())

@@ -5,7 +5,7 @@ import torch
 from modelling import draw, draw_ids, randomise, small
 
 from ostinato.config import Regularisers
-from ostinato.nn.dropout import activation_penalty, dropout, embed, weight_drop, zoneout
+from ostinato.nn.dropout import activation_penalty, drop_tokens, dropout, weight_drop, zoneout
 from ostinato.nn.recurrent import Recurrent
 
 P = 0.3
@@ -49,7 +49,7 @@ def test_locked_dropout_scales_values_not_only_ones():
 
 def test_embedding_dropout_drops_whole_tokens_wherever_they_occur():
     V, ids, weight = 2000, draw_ids(30, 200, vocab=2000), draw(2000, 4)
-    rows = embed(ids, weight, P, training=True)
+    rows = drop_tokens(weight[ids], ids, V, P, training=True)
     gone = (rows == 0).all(dim=-1)
     torch.testing.assert_close(rows[~gone], weight[ids[~gone]] / (1 - P))
     verdicts = torch.zeros(V).index_put((ids,), gone.float())
@@ -116,7 +116,7 @@ def test_nothing_is_dropped_in_evaluation_or_at_zero():
         for locked in (False, True):
             assert torch.equal(dropout(x, p, training=training, locked=locked), x)
         assert torch.equal(weight_drop(x, p, training=training), x)
-        assert torch.equal(embed(ids, draw(11, 6), p, training=training), draw(11, 6)[ids])
+        assert torch.equal(drop_tokens(x, ids, 11, p, training=training), x)
 
 
 def test_saved_generator_state_repeats_every_mask():
@@ -124,7 +124,7 @@ def test_saved_generator_state_repeats_every_mask():
 
     def masked() -> list[torch.Tensor]:
         x = dropout(draw(4, 2, 3), P, training=True, locked=True)
-        rows = embed(draw_ids(4, 2), draw(11, 3), P, training=True)
+        rows = drop_tokens(draw(4, 2, 3), draw_ids(4, 2), 11, P, training=True)
         return [x, rows, dropout(x, P, training=True), layer(rows, draw_state_of(layer))[0]]
 
     saved = torch.get_rng_state()

@@ -189,7 +189,7 @@ def test_a_model_learns_from_the_candidates_and_is_measured_with_all(changes):
     torch.manual_seed(5)
     found, log_inclusion, places = sampled.candidates(targets)
     assert len(found) < V
-    readout, _ = model.read_window(ids, state)
+    readout, _ = model.read_window(model.embed(ids), state)
     scores = model.logits(readout).flatten(0, 1)[:, found] - log_inclusion
     expected = F.cross_entropy(scores, places, reduction="sum")
     torch.manual_seed(5)

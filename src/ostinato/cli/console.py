@@ -13,10 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from ostinato.pipeline.card import duration
+from ostinato.pipeline.card import PARTS, duration, next_step, results
 from ostinato.pipeline.listener import Listener
-from ostinato.pipeline.prepare import Prepared
-from ostinato.pipeline.run import describe
+from ostinato.pipeline.task import Task
 from ostinato.training.loop import Report
 from ostinato.training.plan import Plan
 
@@ -61,24 +60,16 @@ class TrainConsole(Listener):
         """Whether Ctrl-C was pressed."""
         return self._stopping
 
-    def prepared(self, prepared: Prepared, seconds: float) -> None:
-        """Say what the text is."""
-        parts = prepared.store.parts
-        facts = prepared.facts("train")
-        how = "reused from an earlier run" if prepared.reused else f"prepared in {seconds:.1f} s"
-        others = {"valid": "held out", "test": "to test on"}
-        held_out = ", ".join(f"{len(ids):,} {others[name]}" for name, ids in parts.items() if name != "train")
-        self._say(
-            f"text     {facts['chars']:,} characters, {len(parts['train']):,} {prepared.tokenizer.level} tokens of "
-            f"{prepared.tokenizer.vocab_size:,} kinds to train on; {held_out}; {how}"
-        )
-        self._level_reason = prepared.level.reason
+    def prepared(self, task: Task, seconds: float) -> None:
+        """Say what the data is."""
+        how = "reused from an earlier run" if task.reused else f"prepared in {seconds:.1f} s"
+        self._say(f"text     {task.data}; {how}")
 
     def planned(self, plan: Plan, folder: str) -> None:
         """Show the choices and why."""
         self._folder = folder
-        self._say(f"model    {describe(plan.model)}")
-        reasons = {"level": self._level_reason, **plan.reasons}
+        self._say(f"model    {plan.model.describe()}")
+        self._model, reasons = plan.model, plan.reasons
         for name in SHOWN:
             value = plan.values.get(name)
             if name in reasons and value is not None:
@@ -94,15 +85,13 @@ class TrainConsole(Listener):
         if report.kind == "notice":
             self._say(report.message)
         if report.kind == "evaluated":
-            self._valid = f"held out {values['valid_bits_per_char']:.3f}"
+            self._valid = f"held out {_measured(values)}"
             if not self._console.is_terminal:
-                self._say(
-                    f"{report.fraction:4.0%}  step {report.progress.step:,}  held out "
-                    f"{values['valid_bits_per_char']:.3f} bits/char  {_clock(report.seconds_left)} left"
-                )
+                done = f"{report.fraction:4.0%}  step {report.progress.step:,}"
+                self._say(f"{done}  {self._valid}  {_clock(report.seconds_left)} left")
         if report.kind == "step":
             speed = f"{values['tokens_per_second']:,.0f} tokens/s"
-            status = f"{values['bits_per_char']:.3f} bits/char  {self._valid}  {speed}"
+            status = f"{_loss(values)}  {self._valid}  {speed}"
             self._progress.update(
                 self._task,
                 completed=min(1.0, report.fraction),
@@ -130,19 +119,11 @@ class TrainConsole(Listener):
                 f"skipped  {summary['skipped_steps']:,} steps whose loss or gradient was not finite; "
                 f"{summary['rollbacks']} times back to a checkpoint"
             )
-        kind = "pseudo-perplexity" if summary["bidirectional"] else "perplexity"
-        for part in ("valid", "test"):
+        for part, title in PARTS.items():
             if part in summary:
-                scores = summary[part]
-                unknown = f", {scores['unknown']:,} of them unknown" if scores["unknown"] else ""
-                self._say(
-                    f"{'held out' if part == 'valid' else 'test':8} {scores['bits_per_char']:.4f} bits/char  "
-                    f"{scores['bits_per_byte']:.4f} bits/byte  {scores['nats_per_token']:.4f} nats/token  "
-                    f"{kind} {scores['perplexity']:.2f}  ({scores['tokens']:,} tokens{unknown})"
-                )
+                self._say(f"{title:8} {results(summary['task'], summary[part])}")
         folder = summary["folder"]
-        verb = f'ostinato fill {folder} "some ___ text"' if summary["bidirectional"] else f"ostinato sample {folder}"
-        self._say(f"model    {folder}\nnext     {verb}")
+        self._say(f"model    {folder}\nnext     {next_step(folder, self._model)}")
 
     def _stop_progress(self) -> None:
         if self._progress.live.is_started:  # stopping one that never started prints an empty line
@@ -150,6 +131,19 @@ class TrainConsole(Listener):
 
     def _say(self, text: str) -> None:
         self._console.print(Text(text))
+
+
+def _loss(values: Mapping[str, float]) -> str:
+    if "bits_per_char" in values:
+        return f"{values['bits_per_char']:.3f} bits/char"
+    return f"{values['loss']:.3f} nats"
+
+
+def _measured(values: Mapping[str, float]) -> str:
+    """What an evaluation says: bits per character of a text, else whatever there is."""
+    if "valid_bits_per_char" in values:
+        return f"{values['valid_bits_per_char']:.3f} bits/char"
+    return "  ".join(f"{values[name]:.3f} {name.removeprefix('valid_')}" for name in values)
 
 
 def _clock(seconds: float) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ostinato import bundle, pictures
+from ostinato.architectures import expected_tensors
 from ostinato.bundle import Bundle
 from ostinato.cli.arguments import Flag, TextFile, for_terminal
 from ostinato.config import ModelConfig, check_range
@@ -75,8 +76,8 @@ def inspect(
     picture = _picture(gradients, gates, out)
     if gates is None and (layer is not None or units is not None):
         raise ConfigError("--layer and --units choose what --gates shows; give --gates TEXT too")
-    found = bundle.load(model)
-    tokenizer = tokenizers.load(found.tokenizer_path)
+    found = bundle.load_kind(model, ModelConfig)
+    tokenizer = tokenizers.load(found.tokenizer_paths[0])
     report = _sizes(found, tokenizer)
     if gradients is not None:
         report["gradients"] = _gradients(found, tokenizer, gradients, lags, picture)
@@ -107,10 +108,10 @@ def _picture(gradients: str | None, gates: str | None, out: Path | None) -> Path
 # Sizes
 
 
-def _sizes(found: Bundle, tokenizer: Tokenizer) -> dict[str, Any]:
+def _sizes(found: Bundle[ModelConfig], tokenizer: Tokenizer) -> dict[str, Any]:
     lm = LanguageModel(found.model, found.tensors, tokenizer)  # checks that weights and tokenizer belong together
     parts = _parameters(found.model)
-    files = (bundle.CONFIG, bundle.WEIGHTS, bundle.TOKENIZER, bundle.CARD)
+    files = (bundle.CONFIG, bundle.WEIGHTS, *found.model.tokenizers, bundle.CARD)
     return {
         "folder": str(found.folder),
         "model": found.model.to_json(),
@@ -128,7 +129,7 @@ def _sizes(found: Bundle, tokenizer: Tokenizer) -> dict[str, Any]:
 def _parameters(model: ModelConfig) -> dict[str, int]:
     """Numbers by part, in the order in which the data goes through them; a layer's norm is part of it."""
     parts: dict[str, int] = {}
-    for name, shape in bundle.expected_tensors(model).items():
+    for name, shape in expected_tensors(model).items():
         part = _part(name)
         parts[part] = parts.get(part, 0) + math.prod(shape)
     return parts
@@ -206,7 +207,7 @@ def _course(training: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 # Gradients
 
 
-def _gradients(found: Bundle, tokenizer: Tokenizer, name: str, lags: int, picture: Path) -> dict[str, Any]:
+def _gradients(found: Bundle[ModelConfig], tokenizer: Tokenizer, name: str, lags: int, picture: Path) -> dict[str, Any]:
     check_range("lags", lags, 1, 10_000)
     try:
         import torch
@@ -231,7 +232,7 @@ def _gradients(found: Bundle, tokenizer: Tokenizer, name: str, lags: int, pictur
     }
 
 
-def _network(found: Bundle) -> RecurrentLanguageModel | BidirectionalLanguageModel:
+def _network(found: Bundle[ModelConfig]) -> RecurrentLanguageModel | BidirectionalLanguageModel:
     """The model on torch, as training has it."""
     import torch
 
@@ -280,7 +281,7 @@ def _print_gradients(report: dict[str, Any], picture: Path) -> None:
 
 
 def _gates(
-    found: Bundle, tokenizer: Tokenizer, text: str, layer: int | None, units: str | None, picture: Path
+    found: Bundle[ModelConfig], tokenizer: Tokenizer, text: str, layer: int | None, units: str | None, picture: Path
 ) -> dict[str, Any]:
     ids = tokenizer.encode(text)
     if not 1 <= len(ids) <= LONGEST:

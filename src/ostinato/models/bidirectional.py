@@ -42,14 +42,13 @@ class BidirectionalLanguageModel(TokenModel):
         """``forward_stack.layers.0.h``, ..."""
         return tuple(f"forward_stack.{name}" for name in self.forward_stack.state_names())
 
-    def read_window(self, ids: Tensor, state: States) -> tuple[Tensor, States]:
-        """Read ``ids (T+1+A, B)``; see ``TokenModel``.
+    def read_window(self, x: Input, state: States) -> tuple[Tensor, States]:
+        """Read ``x (T+1+A, B, E)``; see ``TokenModel``.
 
-        The forward stack goes on from ``state`` with ``ids[: T]``; the backward stack starts from zeros at the last id
-        and reads down to ``ids[2]``. The token ``ids[j]`` lies between ``ids[: j]`` and ``ids[j+1 :]``.
+        The forward stack goes on from ``state`` with ``x[: T]``; the backward stack starts from zeros at the last id
+        and reads down to ``x[2]``. The token ``ids[j]`` lies between ``x[: j]`` and ``x[j+1 :]``.
         """
-        x = self.embed(ids)
-        T = len(ids) - 1 - self.lookahead
+        T = x.shape[0] - 1 - self.lookahead
         return self._read(x[:T], x[2:], state)
 
     def beside(self, ahead: Tensor, ids: Tensor) -> Tensor:

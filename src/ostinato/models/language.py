@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ostinato.config import ModelConfig, Regularisers
+from ostinato.kernels.autograd import Input
 from ostinato.models.tokens import TokenModel
 from ostinato.nn.recurrent import Stack, States
 
@@ -34,9 +35,10 @@ class RecurrentLanguageModel(TokenModel):
         readout, last = self.stack(self.embed(ids), state)
         return readout, last
 
-    def read_window(self, ids: Tensor, state: States) -> tuple[Tensor, States]:
-        """Read ``ids[: T]`` of ``ids (T+1, B)``; see ``TokenModel``."""
-        return self.readout(ids[:-1], state)
+    def read_window(self, x: Input, state: States) -> tuple[Tensor, States]:
+        """Read all but the last of ``x (T+1, B, E)``; see ``TokenModel``."""
+        readout, last = self.stack(x[:-1], state)
+        return readout, last
 
     def last_layer(self, readout: Tensor) -> Tensor:
         """The part ``(T, B, H)`` of a readout that the last layer gave."""

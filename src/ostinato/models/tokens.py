@@ -54,9 +54,9 @@ class TokenModel(nn.Module, ABC):
         """The name of each part of the carried state."""
 
     @abstractmethod
-    def read_window(self, ids: Tensor, state: States) -> tuple[Tensor, States]:
-        """Read ``ids (T+1+A, B)``; give the readout ``(T, B, R)`` that predicts ``ids[1 : T+1]``, before dropout, and
-        the state that has read ``ids[: T]``."""
+    def read_window(self, x: Input, state: States) -> tuple[Tensor, States]:
+        """Read ``x (T+1+A, B, E)``, the embedded ids of a window; give the readout ``(T, B, R)`` that predicts
+        ``ids[1 : T+1]``, before dropout, and the state that has read ``ids[: T]``."""
 
     @abstractmethod
     def last_layer(self, readout: Tensor) -> Tensor:
@@ -64,11 +64,15 @@ class TokenModel(nn.Module, ABC):
 
     def embed(self, ids: Tensor) -> Input:
         """The input ``(T, B, E)`` of the recurrent layers for ``ids (T, B)``, with dropout in training."""
-        options, weight, tied = self.regularisers, self.embedding.weight, self.config.tied
-        x = look_up(ids, weight, options.dropout_embedding, training=self.training, tied=tied)
-        if not self.training or options.dropout_input == 0.0:
-            return x
-        return dropout(dense(x), options.dropout_input, training=True, locked=options.locked)
+        return self._embed(ids, tied=False)[0]
+
+    def _embed(self, ids: Tensor, *, tied: bool) -> tuple[Input, Tensor]:
+        """``embed``, and the embedding's weight; ``tied`` as in ``look_up``."""
+        options = self.regularisers
+        x, weight = look_up(ids, self.embedding.weight, options.dropout_embedding, training=self.training, tied=tied)
+        if self.training and options.dropout_input > 0.0:
+            x = dropout(dense(x), options.dropout_input, training=True, locked=options.locked)
+        return x, weight
 
     def logits(self, readout: Tensor) -> Tensor:
         """Scores ``(..., V)`` before the softmax of ``readout (..., R)``."""
@@ -84,9 +88,10 @@ class TokenModel(nn.Module, ABC):
         nats, such as ``nn.sampled`` makes.
         """
         options = self.regularisers
-        raw, last = self.read_window(ids, state)
+        x, embedding = self._embed(ids, tied=self.config.tied)
+        raw, last = self.read_window(x, state)
         dropped = dropout(raw, options.dropout_output, training=self.training, locked=options.locked)
-        nats = cross_entropy(*self._scoring(dropped, ids))
+        nats = cross_entropy(*self._scoring(dropped, embedding, ids))
         penalty = activation_penalty(
             self.last_layer(raw), self.last_layer(dropped), options.activation_penalty, options.temporal_penalty
         )
@@ -98,13 +103,13 @@ class TokenModel(nn.Module, ABC):
         mode = self.training
         self.eval()
         try:
-            readout, last = self.read_window(ids, state)
-            nats = linear_nats(*self._scoring(readout, ids))
+            readout, last = self.read_window(self.embed(ids), state)
+            nats = linear_nats(*self._scoring(readout, self.embedding.weight, ids))
         finally:
             self.train(mode)
         return nats.view(readout.shape[:2]), last
 
-    def _scoring(self, readout: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _scoring(self, readout: Tensor, embedding: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the loss kernels take: readout ``(N, R)``, weight, bias and targets ``(N,)``."""
         targets = ids[1 : 1 + len(readout)].flatten()
-        return readout.flatten(0, 1), self.output.matrix(self.embedding.weight), self.output.bias, targets
+        return readout.flatten(0, 1), self.output.matrix(embedding), self.output.bias, targets

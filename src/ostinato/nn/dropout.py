@@ -25,19 +25,15 @@ def dropout(x: Tensor, p: float, *, training: bool, locked: bool = False) -> Ten
     return x * F.dropout(x.new_ones(1, B, width), p)
 
 
-def embed(ids: Tensor, weight: Tensor, p: float, *, training: bool, tied: bool = False) -> Tensor:
-    """Rows ``(..., E)`` of ``weight (V, E)`` for ``ids (...)``, with whole tokens dropped in training.
+def drop_tokens(rows: Tensor, ids: Tensor, vocab: int, p: float, *, training: bool) -> Tensor:
+    """``rows (..., E)`` of the tokens ``ids (...)``, with whole tokens dropped in training.
 
     A dropped token is zero wherever it occurs in the window, the others are scaled by ``1 / (1 - p)`` (Gal and
-    Ghahramani 2016). The mask is over tokens ``(V,)``: the matrix itself is never copied. ``tied``: the output layer
-    has the same weight.
+    Ghahramani 2016). The mask is over tokens ``(vocab,)``: the matrix of all rows is never copied.
     """
-    # A tied weight has the output layer's gradient by then: the few rows of this one are added to it, without a second
-    # matrix that is nearly all zeros.
-    rows = F.embedding(ids, weight, sparse=tied)
     if not training or p == 0.0:
         return rows
-    scale = F.dropout(weight.new_ones(weight.shape[0]), p)
+    scale = F.dropout(rows.new_ones(vocab), p)
     return rows * scale[ids].unsqueeze(-1)
 
 

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ostinato.architectures import Architecture
 from ostinato.bundle import Weights
 from ostinato.config import ModelConfig
 
 
-def write_card(name: str, summary: Mapping[str, Any]) -> str:
+def write_card(name: str, model: Architecture, summary: Mapping[str, Any]) -> str:
     """Markdown from the summary that config.json also holds."""
-    return _card(
-        name,
-        "A recurrent language model made by Ostinato.",
-        _rows(summary),
-        summary["bidirectional"],
-        "`training/run.toml` holds every setting with its reason, `training/metrics.jsonl` the course of training.",
-    )
+    closing = "`training/run.toml` holds every setting with its reason, `training/metrics.jsonl` the course of it."
+    return _card(name, f"A recurrent model that {model.purpose}, made by Ostinato.", _rows(summary), model, closing)
 
 
-def write_copy_card(name: str, original: str, model: ModelConfig, weights: Weights, summary: Mapping[str, Any]) -> str:
+def write_copy_card(name: str, original: str, model: Architecture, weights: Weights, summary: Mapping[str, Any]) -> str:
     """Markdown for a copy of the model ``original``, from the summary of the original."""
-    about = f"A copy of the recurrent language model `{original}`, made by `ostinato export`"
+    about = f"A copy of the recurrent model `{original}`, made by `ostinato export`"
     if weights == "int8":
         about += " in eight bits: each row of a matrix is whole numbers and a scale. The figures are the original's"
     try:
@@ -31,23 +27,30 @@ def write_copy_card(name: str, original: str, model: ModelConfig, weights: Weigh
         rows = []
     closing = "It cannot be trained on; that is for the original."
     if weights == "int8":
-        closing += f" `ostinato score {name} FILE` measures what the copy does in eight bits."
-    return _card(name, about + ".", [*rows, ("weights", weights)], model.bidirectional, closing)
+        closing += f" `ostinato {model.verb} {name} FILE` measures what the copy does in eight bits."
+    return _card(name, about + ".", [*rows, ("weights", weights)], model, closing)
 
 
-def _card(name: str, about: str, rows: list[tuple[str, str]], bidirectional: bool, closing: str) -> str:
+def _card(name: str, about: str, rows: list[tuple[str, str]], model: Architecture, closing: str) -> str:
     lines = [f"# {name}", "", about, "", "| | |", "|---|---|"]
     lines += [f"| {title} | {value} |" for title, value in rows]
-    lines += [
-        "",
-        "```",
-        f"ostinato sample {name}" if not bidirectional else f'ostinato fill {name} "some ___ text"',
-        f"ostinato score {name} FILE",
-        "```",
-        "",
-        closing,
-    ]
+    lines += ["", "```", *_usage(name, model), "```", "", closing]
     return "\n".join(lines) + "\n"
+
+
+def _usage(name: str, model: Architecture) -> list[str]:
+    """What may be done with it."""
+    use = [f"ostinato {model.verb} {name} FILE"]
+    if isinstance(model, ModelConfig):
+        use.insert(0, next_step(name, model))
+    return use
+
+
+def next_step(folder: str, model: Architecture) -> str:
+    """The command to try first."""
+    if not isinstance(model, ModelConfig):
+        return f"ostinato {model.verb} {folder}"
+    return f'ostinato fill {folder} "some ___ text"' if model.bidirectional else f"ostinato sample {folder}"
 
 
 def duration(seconds: float) -> str:
@@ -56,26 +59,33 @@ def duration(seconds: float) -> str:
 
 
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = [
-        ("model", summary["architecture"]),
-        ("parameters", f"{summary['parameters']:,}"),
-        ("tokens", f"{summary['level']}, {summary['vocab']:,} of them"),
-        ("trained on", f"{summary['train_chars']:,} characters of {', '.join(summary['texts'])}"),
-        (
-            "training",
-            f"{duration(summary['seconds'])}, {summary['epochs']:.1f} epochs, {summary['steps']:,} steps",
-        ),
-    ]
-    kind = "pseudo-perplexity" if summary["bidirectional"] else "perplexity"
-    for part in ("valid", "test"):
-        if part in summary:
-            scores = summary[part]
-            unknown = f", {scores['unknown']:,} of them unknown" if scores["unknown"] else ""
-            rows.append(
-                (
-                    "held out" if part == "valid" else "test",
-                    f"{scores['bits_per_char']:.3f} bits per character, {scores['bits_per_byte']:.3f} bits per byte, "
-                    f"{kind} {scores['perplexity']:.2f} per token, {scores['tokens']:,} tokens{unknown}",
-                )
-            )
-    return rows
+    rows = [("model", summary["architecture"]), ("parameters", f"{summary['parameters']:,}")]
+    if "level" in summary:
+        rows.append(("tokens", f"{summary['level']}, {summary['vocab']:,} of them"))
+    course = f"{duration(summary['seconds'])}, {summary['epochs']:.1f} epochs, {summary['steps']:,} steps"
+    texts = f"{summary['train_chars']:,} characters of {', '.join(summary['texts'])}"
+    rows += [("trained on", texts), ("training", course)]
+    task = summary.get("task", "lm")
+    return rows + [(title, results(task, summary[part])) for part, title in PARTS.items() if part in summary]
+
+
+PARTS = {"valid": "held out", "test": "test"}
+"""Parts of the data that are not trained on, as they are called in reports."""
+
+
+def results(task: str, scores: Mapping[str, Any]) -> str:
+    """The figures of a part of the data in a line."""
+    return _RESULTS[task](scores)
+
+
+def _language_results(scores: Mapping[str, Any]) -> str:
+    unknown = f", {scores['unknown']:,} of them unknown" if scores["unknown"] else ""
+    kind = "pseudo-perplexity" if scores.get("pseudo") else "perplexity"
+    return (
+        f"{scores['bits_per_char']:.4f} bits per character, {scores['bits_per_byte']:.4f} per byte, "
+        f"{scores['nats_per_token']:.4f} nats per token, {kind} {scores['perplexity']:.2f} "
+        f"({scores['tokens']:,} tokens{unknown})"
+    )
+
+
+_RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"lm": _language_results}

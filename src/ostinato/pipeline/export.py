@@ -45,7 +45,7 @@ def export(model: str | Path, out: str | Path, *, int8: bool = False, force: boo
         target,
         model=found.model,
         tensors=found.tensors,
-        tokenizer_json=found.tokenizer_path.read_text("utf-8"),
+        tokenizer_json=[path.read_text("utf-8") for path in found.tokenizer_paths],
         training=summary,
         card=write_copy_card(name, original, found.model, weights, summary),
         weights=weights,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ostinato.pipeline.prepare import Prepared
+    from ostinato.pipeline.task import Task
     from ostinato.training.loop import Report
     from ostinato.training.plan import Plan
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Listener:
     """Hears nothing and never asks to stop; the command line's console is one that shows it all."""
 
-    def prepared(self, prepared: Prepared, seconds: float) -> None:
-        """The text is on disk as ids; it took so long."""
+    def prepared(self, task: Task, seconds: float) -> None:
+        """The data is on disk as ids; it took so long."""
 
     def planned(self, plan: Plan, folder: str) -> None:
         """All settings are known; training begins."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ostinato.data.store import Store, open_store, write_store
-from ostinato.errors import BundleError, ConfigError, TextError
+from ostinato.errors import BundleError, TextError
 from ostinato.pipeline.level import Level, choose_level
 from ostinato.pipeline.settings import TextSettings
 from ostinato.text.corpus import Corpus
@@ -129,12 +129,3 @@ def _counted(chunks: Iterator[str], counts: dict[str, int]) -> Iterator[str]:
         counts["chars"] += len(chunk)
         counts["bytes"] += len(chunk.encode())
         yield chunk
-
-
-def require_same_text(found: str, expected: str) -> None:
-    """Raise ConfigError unless two fingerprints are equal: a run resumes only with the text it began with."""
-    if found != expected:
-        raise ConfigError(
-            "--resume with another text, or other tokens, than the run began with; give the same files, "
-            "or train anew with --force"
-        )

@@ -23,11 +23,23 @@ from ostinato.config import ACTIVATIONS, CELLS, ModelConfig, Regularisers, check
 from ostinato.errors import ConfigError
 from ostinato.training.settings import OPTIMISERS, SCHEDULES, TrainingConfig
 
+TASKS = ("lm", "translate")
 LEVELS = ("auto", "char", "byte", "word", "bpe", "unigram")
 DEVICES = ("auto", "cpu", "cuda")
 BUDGETS = ("minutes", "epochs", "steps")
 DEFAULT_MINUTES = 5.0
 _PARTS_OF_DROPOUT = ("dropout_input", "dropout_hidden", "dropout_output")
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """What the model is for."""
+
+    task: str = "lm"
+    """One of TASKS."""
+
+    def __post_init__(self) -> None:
+        check_choice("task", self.task, TASKS)
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,7 @@ class Setting:
 
 
 _GROUPS = {
+    "Task": TaskSettings,
     "Text": TextSettings,
     "Model": ModelConfig,
     "Shape": ShapeSettings,
@@ -111,6 +124,7 @@ _GROUPS = {
 
 
 CHOICES = {
+    "TASKS": TASKS,
     "CELLS": CELLS,
     "ACTIVATIONS": ACTIVATIONS,
     "OPTIMISERS": OPTIMISERS,
@@ -180,6 +194,7 @@ def defaults() -> dict[str, Any]:
 
 def check(values: Mapping[str, Any]) -> None:
     """Raise ConfigError where values are out of range or contradict each other, before any text is read."""
+    TaskSettings(**part(TaskSettings, values))
     Regularisers(**part(Regularisers, values))
     TrainingConfig(**{"batch": 1, "bptt": 1, "lr": 1e-3, **part(TrainingConfig, values)})
     hidden, layers = values.get("hidden", ()), values.get("layers")

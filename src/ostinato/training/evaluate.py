@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ostinato.data.lanes import held_out_windows
 from ostinato.models.tokens import TokenModel as Model
+from ostinato.training.metrics import BITS
 from ostinato.types import Ids
 
 _WARM_UP = 256  # tokens read before a lane's first scored one
@@ -29,9 +30,19 @@ class HeldOut:
     chars_per_token: float = 1.0
     """Of this text, to tell bits per character."""
 
+    @property
+    def size(self) -> int:
+        """Tokens in it."""
+        return len(self.ids)
+
     def first(self, tokens: int) -> HeldOut:
         """The part of at most so many tokens."""
         return replace(self, ids=self.ids[:tokens])
+
+    def measure(self, model: Model) -> dict[str, float]:
+        """``nats`` and ``bits_per_char``."""
+        nats = self.nats(model)
+        return {"nats": nats, "bits_per_char": nats * BITS / self.chars_per_token}
 
     def nats(self, model: Model) -> float:
         """Mean negative log-probability per token, in nats; every token counts once."""

@@ -1,27 +1,22 @@
-"""The only training loop: windows in, a better model out, nothing lost on the way."""
+"""The only training loop: losses in, a better model out, nothing lost on the way."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import nn
 
-from ostinato.data.lanes import Lanes, Place
-from ostinato.data.store import count_tokens
+from ostinato.data.lanes import Place
 from ostinato.errors import TrainingError
-from ostinato.kernels.autograd import linear_cross_entropy
-from ostinato.models.tokens import CrossEntropy
-from ostinato.models.tokens import TokenModel as Model
-from ostinato.nn.sampled import SampledSoftmax
 from ostinato.training import checkpoint
-from ostinato.training.evaluate import HeldOut
 from ostinato.training.metrics import BITS, MetricsFile, peak_memory
+from ostinato.training.objective import Evaluation, Objective
 from ostinato.training.optim import Updater
 from ostinato.training.schedule import Budget, rate
 from ostinato.training.settings import TrainingConfig
@@ -88,10 +83,10 @@ class Surroundings:
 
     folder: Path
     """Of ``metrics.jsonl`` and ``resume/``."""
-    chars_per_token: float
-    """Of the text that is trained on, to tell bits per character."""
-    keep_best: Callable[[Model, Progress], None]
-    """Called with the model (averaged weights applied) at every new best."""
+    keep_best: Callable[[Any, Progress, Mapping[str, float]], None]
+    """Called with the model (averaged weights applied) and what was measured of it at every new best."""
+    chars_per_token: float | None = None
+    """Of the text that is trained on, to tell bits per character; None where that means nothing."""
     watch: Callable[[Report], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
     """Asked after every step; when it says true the run saves a checkpoint and ends."""
@@ -131,34 +126,25 @@ class _Window:
 
 
 class Trainer:
-    """One run of training a model on lanes of text."""
+    """One run of training a model towards an objective."""
 
     def __init__(
         self,
-        model: Model,
+        model: nn.Module,
         config: TrainingConfig,
         weight_decay: float,
-        lanes: Lanes,
-        held_out: HeldOut,
+        objective: Objective,
+        held_out: Evaluation,
         budget: Budget,
         around: Surroundings,
     ) -> None:
-        self.model, self.config, self.lanes, self.held_out = model, config, lanes, held_out
+        self.model, self.config, self.objective, self.held_out = model, config, objective, held_out
         self.budget, self.around = budget, around
         self.updater = Updater(model, config, weight_decay)
         self.progress = Progress()
-        self.state = model.initial_state(lanes.batch)
-        self._device = next(model.parameters()).device
-        self._cross_entropy = self._loss_of_the_output()
+        self.state = objective.start()
         self._rate = 0.0
         self._since, self._cpu_since = time.perf_counter(), time.process_time()
-
-    def _loss_of_the_output(self) -> CrossEntropy:
-        """Over all tokens, or over those that ``sampled_softmax`` draws by how often the lanes have them."""
-        if not self.config.sampled_softmax:
-            return linear_cross_entropy
-        counts = torch.from_numpy(count_tokens(self.lanes.ids, self.model.config.vocab)).to(self._device)
-        return SampledSoftmax(counts, self.config.sampled_softmax).cross_entropy
 
     def resume(self) -> None:
         """Go on from the checkpoint. Raises TrainingError or BundleError when there is none that is whole."""
@@ -217,28 +203,26 @@ class Trainer:
         self.save()
 
     def _step(self) -> None:
-        """One window: loss, gradients, clipping, update. A step that is not finite is left out and counted."""
+        """Loss, gradients, clipping, update. A step that is not finite is left out and counted."""
         progress = self.progress
-        ids = torch.from_numpy(self.lanes.window(progress.place)).to(self._device)
         if progress.place.window == 0:
-            self.state = self.model.initial_state(self.lanes.batch)
-        tokens = (len(ids) - 1 - self.lanes.lookahead) * self.lanes.batch
-        nats, penalty, state = self.model.loss(ids, self.state, self._cross_entropy)
+            self.state = self.objective.start()
+        loss = self.objective.loss(progress.place, self.state)
         self.updater.optimiser.zero_grad(set_to_none=True)
-        (nats / tokens + penalty).backward()  # type: ignore[no-untyped-call]
+        (loss.nats / loss.tokens + loss.penalty).backward()  # type: ignore[no-untyped-call]
         progress.step += 1
-        progress.place = self.lanes.after(progress.place)
-        progress.tokens += tokens
+        progress.place = self.objective.after(progress.place)
+        progress.tokens += loss.tokens
         self._rate = rate(self.config, self._fraction()) * progress.rate_scale
-        loss, before, after = float(nats.detach()), math.nan, math.nan
-        if math.isfinite(loss):
+        nats, before, after = float(loss.nats.detach()), math.nan, math.nan
+        if math.isfinite(nats):
             before, after = self.updater.step(self._rate)
         if not math.isfinite(before):
             self._skip()
             return
-        self.state = state
+        self.state = loss.state
         progress.skipped_in_a_row = 0
-        self._window.add(loss, tokens, before, after)
+        self._window.add(nats, loss.tokens, before, after)
         if time.perf_counter() - self._window.start >= RECORD_SECONDS:
             self._record()
 
@@ -246,7 +230,7 @@ class Trainer:
         progress = self.progress
         progress.skipped += 1
         progress.skipped_in_a_row += 1
-        self.state = self.model.initial_state(self.lanes.batch)
+        self.state = self.objective.start()
         if progress.skipped_in_a_row == 1:
             self._notice(f"step {progress.step}: the loss or its gradient is not finite; the step is left out")
         if progress.skipped_in_a_row >= ROLL_BACK_AFTER:
@@ -263,7 +247,7 @@ class Trainer:
             )
         tensors, _ = checkpoint.read(self.around.checkpoint)
         checkpoint.restore(tensors, self.model, self.updater.optimiser, self.updater.average)
-        self.state = self.model.initial_state(self.lanes.batch)
+        self.state = self.objective.start()
         progress.rate_scale /= 2
         progress.skipped_in_a_row = 0
         self._notice(f"step {progress.step}: back to the last good checkpoint, at {progress.rate_scale:g} of the rate")
@@ -281,8 +265,8 @@ class Trainer:
 
     def _evaluate_weights(self) -> None:
         progress = self.progress
-        nats = self._measure()
-        if not math.isfinite(nats):
+        measured = self._measure()
+        if not math.isfinite(measured["nats"]):
             self._notice(
                 f"step {progress.step}: the held-out loss is not finite; the best model so far is kept; "
                 f"if it goes on, set --lr lower than {self.config.lr:g}"
@@ -293,24 +277,24 @@ class Trainer:
             progress.rate_scale /= 2
             progress.stale = 0
             self._notice(f"no better for {self.config.patience} evaluations: the rate goes to {progress.rate_scale:g}")
-        values = {"valid_nats": nats, "valid_bits_per_char": nats * BITS / self.held_out.chars_per_token}
+        values = {f"valid_{name}": value for name, value in measured.items()}
         self._write(values)
         self._tell("evaluated", values)
 
-    def _measure(self) -> float:
-        nats = self.held_out.nats(self.model)
-        progress = self.progress
-        if nats < progress.best_nats:
-            progress.best_nats, progress.best_step, progress.stale = nats, progress.step, 0
+    def _measure(self) -> dict[str, float]:
+        measured, progress = self.held_out.measure(self.model), self.progress
+        if measured["nats"] < progress.best_nats:
+            progress.best_nats, progress.best_step, progress.stale = measured["nats"], progress.step, 0
             self._tick()
-            self.around.keep_best(self.model, progress)
+            self.around.keep_best(self.model, progress, measured)
         else:
             progress.stale += 1
-        return nats
+        return measured
 
     def _record(self) -> None:
         values = {**self._window.values(), "rate": self._rate, "memory": float(peak_memory())}
-        values["bits_per_char"] = values["loss"] * BITS / self.around.chars_per_token
+        if self.around.chars_per_token is not None:
+            values["bits_per_char"] = values["loss"] * BITS / self.around.chars_per_token
         self._write(values)
         self._tell("step", values)
         self._window = _Window()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ostinato.bundle import GATES
+from ostinato.architectures.language import GATES
 from ostinato.config import ModelConfig, Regularisers
 from ostinato.kernels.autograd import linear_cross_entropy
 from ostinato.models.build import build

@@ -1,0 +1,56 @@
+"""The kinds of models there are: what each is made of, and the tensors that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+from ostinato.architectures import language
+from ostinato.architectures.translator import TranslatorConfig as TranslatorConfig
+from ostinato.architectures.translator import translator_tensors
+from ostinato.config import ModelConfig
+from ostinato.errors import ConfigError
+
+Shapes = dict[str, tuple[int, ...]]
+Architecture = ModelConfig | TranslatorConfig
+"""The description of a model of any kind."""
+
+
+class Kind(Protocol):
+    """What the class of an architecture says about all of its models."""
+
+    purpose: str
+    """What they do, as in "a model that ..."."""
+    task: str
+    """The ``--task`` of ``ostinato train`` that makes them."""
+    verb: str
+    """The verb that uses them."""
+
+
+KINDS: Mapping[str, type[Architecture]] = {
+    "recurrent_language_model": ModelConfig,
+    "recurrent_translator": TranslatorConfig,
+}
+"""By the name that a model folder has for it."""
+
+_TENSORS: Mapping[type[Any], Any] = {
+    ModelConfig: language.language_tensors,
+    TranslatorConfig: translator_tensors,
+}
+
+
+def name_of(model: Architecture) -> str:
+    """The name of its kind in a model folder."""
+    return next(name for name, kind in KINDS.items() if isinstance(model, kind))
+
+
+def from_json(name: Any, values: Mapping[str, Any]) -> Architecture:
+    """The reverse of ``to_json`` of a model of the kind ``name``. Raises ConfigError on what is no such model."""
+    if name not in KINDS:
+        raise ConfigError(f"unknown architecture {name!r}; expected one of {', '.join(KINDS)}")
+    return KINDS[name].from_json(values)
+
+
+def expected_tensors(model: Architecture) -> Shapes:
+    """Name and shape of every tensor of a model."""
+    return cast(Shapes, _TENSORS[type(model)](model))

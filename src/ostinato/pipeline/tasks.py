@@ -1,0 +1,18 @@
+"""From the name of a task to the task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from ostinato.pipeline.task import Task
+
+_HOMES = {"lm": ("ostinato.pipeline.language", "LanguageTask")}
+
+
+def prepare_task(name: str, texts: Sequence[str], given: Mapping[str, Any]) -> Task:
+    """The task ``name`` on ``texts``, with the settings ``given``. Raises TextError or ConfigError."""
+    module, kind = _HOMES[name]
+    task: Task = getattr(import_module(module), kind)(texts, given)
+    return task
