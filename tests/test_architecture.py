@@ -40,10 +40,11 @@ LAW: dict[str, set[str]] = {
     "score": BASICS | {"text"},
     "language_model": BASICS | {"config", "bundle", "engine", "decode", "score", "text"},
     "pictures": BASICS,
-    "loading": BASICS | {"config", "architectures", "bundle", "language_model"},
+    "translator": BASICS | {"config", "architectures", "bundle", "engine", "decode", "text"},
+    "loading": BASICS | {"config", "architectures", "bundle", "language_model", "translator"},
     "pipeline": BASICS
     | {"config", "architectures", "text", "data", "models", "training", "bundle", "pictures"}
-    | {"language_model", "loading"},
+    | {"language_model", "translator", "loading"},
 }
 
 # module prefix: the libraries it may import; the longest prefix counts
@@ -60,7 +61,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pictures": {"numpy", "matplotlib"},
     "pipeline": {"numpy", "torch"},
     "pipeline.settings": set(),
-    "cli": {"numpy", "torch", "cyclopts", "rich", "matplotlib"},
+    "cli": {"numpy", "torch", "cyclopts", "rich", "matplotlib", "sacrebleu"},
 }
 
 

@@ -114,11 +114,20 @@ class Regularisers:
     """Weight of the mean square of the last layer's dropped-out output (Merity et al. 2017, AR)."""
     temporal_penalty: float = 0.0
     """Weight of the mean square of its change from step to step (Krueger and Memisevic 2016, TAR)."""
+    label_smoothing: float = 0.0
+    """Share of each target that is spread over the vocabulary (Szegedy et al. 2016); for translate."""
     weight_decay: float = 0.0
     """On matrices only; with adamw decoupled (Loshchilov and Hutter 2019), else a part of the gradient."""
 
     def __post_init__(self) -> None:
-        for name in ("dropout_input", "dropout_hidden", "dropout_output", "dropout_embedding", "weight_drop"):
+        for name in (
+            "dropout_input",
+            "dropout_hidden",
+            "dropout_output",
+            "dropout_embedding",
+            "weight_drop",
+            "label_smoothing",
+        ):
             check_range(name, getattr(self, name), 0.0, 0.95)
         for name in ("activation_penalty", "temporal_penalty", "weight_decay"):
             check_range(name, getattr(self, name), 0.0, 100.0)

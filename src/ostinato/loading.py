@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from ostinato import bundle
+from ostinato.architectures import TranslatorConfig
 from ostinato.config import ModelConfig
 from ostinato.language_model import LanguageModel, language_model
+from ostinato.translator import Translator, translator
 
-_FACES: Mapping[type[Any], Callable[[Any], Any]] = {ModelConfig: language_model}
+_FACES: Mapping[type[Any], Callable[[Any], Any]] = {ModelConfig: language_model, TranslatorConfig: translator}
 
 
-def load(folder: str | Path) -> LanguageModel | Any:
+def load(folder: str | Path) -> LanguageModel | Translator:
     """The model in a folder that ``train`` or ``export`` made: a LanguageModel, or what else its task asks for.
 
     Raises BundleError when it is missing, damaged or foreign.
     """
     found = bundle.load(folder)
-    return _FACES[type(found.model)](found)
+    face: LanguageModel | Translator = _FACES[type(found.model)](found)
+    return face

@@ -33,17 +33,22 @@ def check_picture(path: Path) -> None:
 
 
 def draw_run(metrics: Sequence[Mapping[str, Any]], loss: Path, gradients: Path) -> None:
-    """Draw the course of a run, the lines of its ``metrics.jsonl``: bits per character, norms of the gradient."""
+    """Draw the course of a run, the lines of its ``metrics.jsonl``: the loss, norms of the gradient.
+
+    The loss is in bits per character where those mean something, else in nats.
+    """
     steps = [line for line in metrics if "gradient_norm" in line]
-    held_out = [line for line in metrics if line.get("valid_bits_per_char") is not None]
+    text = all("bits_per_char" in line for line in steps)
+    trained, valid = ("bits_per_char", "valid_bits_per_char") if text else ("loss", "valid_nats")
+    held_out = [line for line in metrics if line.get(valid) is not None]
     with _figure(loss, (7, 4)) as figure:
         axes = figure.subplots()
-        axes.plot(*_over_minutes(steps, "bits_per_char"), lw=0.8, label="training")
-        axes.plot(*_over_minutes(held_out, "valid_bits_per_char"), "o-", ms=3, label="held out")
-        axes.set(xlabel="minutes", ylabel="bits per character")
+        axes.plot(*_over_minutes(steps, trained), lw=0.8, label="training")
+        axes.plot(*_over_minutes(held_out, valid), "o-", ms=3, label="held out")
+        axes.set(xlabel="minutes", ylabel="bits per character" if text else "nats per prediction")
         if held_out:  # the first evaluation is of random weights: far above everything that is of interest
-            best = min(line["valid_bits_per_char"] for line in held_out)
-            axes.set_ylim(0.95 * min([best, *(line["bits_per_char"] for line in steps)]), 1.7 * best)
+            best = min(line[valid] for line in held_out)
+            axes.set_ylim(0.95 * min([best, *(line[trained] for line in steps)]), 1.7 * best)
         axes.grid(alpha=0.3)
         axes.legend()
     with _figure(gradients, (7, 4)) as figure:
@@ -107,6 +112,18 @@ def draw_gates(
         each[-1].set_xticks(range(T), labels, fontsize=8, parse_math=False)
         for label in each[-1].get_xticklabels():
             label.set_rotation(90 if len(label.get_text()) > 2 else 0)
+
+
+def draw_alignment(source: Sequence[str], target: Sequence[str], weights: Floats, path: Path) -> None:
+    """Draw what a translator looked at: ``weights (T, S)``, a row for each token it wrote (Bahdanau et al. 2015, fig. 3)."""
+    size = (0.32 * len(source) + 1.6, 0.26 * len(target) + 1.4)
+    with _figure(path, size) as figure:
+        axes = figure.subplots()
+        axes.imshow(weights, cmap="gray_r", vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest")
+        axes.set_xticks(range(len(source)), source, rotation=90, fontsize=8, parse_math=False)
+        axes.set_yticks(range(len(target)), target, fontsize=8, parse_math=False)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
 
 
 def _colours(name: str, values: Floats) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -90,49 +90,49 @@ class Layer:
         return parts["h"][1:], tuple(part[-1] for part in parts.values())
 
     def normalise(self, y: Floats) -> Floats:
-        """Layer norm (Ba et al. 2016) over the last axis, where the model has it."""
-        if self.norm is None:
-            return y
-        centred = y - y.mean(axis=-1, keepdims=True)
-        variance = np.square(centred).mean(axis=-1, keepdims=True)
-        return cast(Floats, centred / np.sqrt(variance + np.float32(1e-5)) * self.norm[0] + self.norm[1])
+        """``normalise`` where the model has it."""
+        return y if self.norm is None else normalise(y, self.norm)
 
 
-class Stack:
-    """Embedding and layers of one direction: from ids to what the output layer reads."""
+def normalise(y: Floats, norm: tuple[Floats, Floats]) -> Floats:
+    """Layer norm (Ba et al. 2016) over the last axis, with weight and bias."""
+    centred = y - y.mean(axis=-1, keepdims=True)
+    variance = np.square(centred).mean(axis=-1, keepdims=True)
+    return cast(Floats, centred / np.sqrt(variance + np.float32(1e-5)) * norm[0] + norm[1])
 
-    def __init__(self, model: ModelConfig, tensors: Mapping[str, Floats], prefix: str = "stack.") -> None:
-        """``tensors`` are a bundle's; this stack's begin with ``prefix``."""
+
+class Layers:
+    """Layers of one direction on top of each other: from vectors to what the output layer reads."""
+
+    def __init__(self, model: ModelConfig, tensors: Mapping[str, Floats], prefix: str) -> None:
+        """``tensors`` are a bundle's; those of these layers begin with ``prefix``."""
         self._residual, self._skip_output = model.residual, model.skip_output
-        self._embedding = tensors["embedding.weight"]
-        self.layers = tuple(_layer(model, tensors, prefix, k) for k in range(len(model.hidden)))
-        first = self.layers[0].weights
-        self._table: Floats | None = None
-        if 4 * model.vocab * len(first["bias"]) <= TABLE_BYTES:
-            self._table = project(self._embedding, first)
+        depth = range(len(model.hidden))
+        self.layers = tuple(read_layer(model, tensors, f"{prefix}layers.{k}.", f"{prefix}norms.{k}.") for k in depth)
 
     def state_names(self) -> tuple[str, ...]:
         """``layers.0.h``, ``layers.0.c``, ``layers.1.h``, ..."""
         return tuple(f"layers.{k}.{part}" for k, layer in enumerate(self.layers) for part in layer.cell.parts)
 
+    def state_widths(self) -> tuple[int, ...]:
+        """The width of each part of the state."""
+        return tuple(layer.hidden for layer in self.layers for _ in layer.cell.parts)
+
     def zero(self, batch: int) -> States:
         """The state that has read nothing."""
-        return tuple(np.zeros((batch, layer.hidden), np.float32) for layer in self.layers for _ in layer.cell.parts)
+        return tuple(np.zeros((batch, width), np.float32) for width in self.state_widths())
 
-    def step(self, ids: Ids, states: States) -> tuple[Floats, States]:
-        """Read ``ids (B,)``; give the readout ``(B, R)`` and the new state."""
-        return self._deep(ids, states, run=False)
+    def read(self, x: Floats, states: States) -> tuple[Floats, States]:
+        """Read vectors ``x (T, B, I)``; give the readouts ``(T, B, R)`` and the last state."""
+        return self._deep(project(x, self.layers[0].weights), lambda: x, states, run=True)
 
-    def run(self, ids: Ids, states: States) -> tuple[Floats, States]:
-        """Read ``ids (T, B)``; give the readouts ``(T, B, R)`` and the last state. Memory grows with T*B*G*H."""
-        return self._deep(ids, states, run=True)
-
-    def _deep(self, ids: Ids, states: States, *, run: bool) -> tuple[Floats, States]:
+    def _deep(self, a: Floats, x: Callable[[], Floats], states: States, *, run: bool) -> tuple[Floats, States]:
+        """From the input's share ``a`` of the first layer's gates; ``x`` gives the input itself."""
         outputs: list[Floats] = []
         last: list[Floats] = []
         for k, layer in enumerate(self.layers):
             before = states[len(last) : len(last) + len(layer.cell.parts)]
-            a = self._project(ids) if k == 0 else project(outputs[-1], layer.weights)
+            a = a if k == 0 else project(outputs[-1], layer.weights)
             if run:
                 y, state = layer.run(a, before)
             else:
@@ -140,10 +140,31 @@ class Stack:
                 y = state[0]
             last.extend(state)
             if self._residual:
-                x = self._embedding[ids] if k == 0 else outputs[-1]
-                y = y + x if y.shape == x.shape else y
+                below = x() if k == 0 else outputs[-1]
+                y = y + below if y.shape == below.shape else y
             outputs.append(layer.normalise(y))
         return np.concatenate(outputs, axis=-1) if self._skip_output else outputs[-1], tuple(last)
+
+
+class Stack(Layers):
+    """Embedding and layers of one direction: from ids to what the output layer reads."""
+
+    def __init__(self, model: ModelConfig, tensors: Mapping[str, Floats], prefix: str = "stack.") -> None:
+        """As ``Layers``."""
+        super().__init__(model, tensors, prefix)
+        self._embedding = tensors["embedding.weight"]
+        first = self.layers[0].weights
+        self._table: Floats | None = None
+        if 4 * model.vocab * len(first["bias"]) <= TABLE_BYTES:
+            self._table = project(self._embedding, first)
+
+    def step(self, ids: Ids, states: States) -> tuple[Floats, States]:
+        """Read ``ids (B,)``; give the readout ``(B, R)`` and the new state."""
+        return self._deep(self._project(ids), lambda: self._embedding[ids], states, run=False)
+
+    def run(self, ids: Ids, states: States) -> tuple[Floats, States]:
+        """Read ``ids (T, B)``; give the readouts ``(T, B, R)`` and the last state. Memory grows with T*B*G*H."""
+        return self._deep(self._project(ids), lambda: self._embedding[ids], states, run=True)
 
     def _project(self, ids: Ids) -> Floats:
         """The input's share ``(..., G*H)`` of the first layer's gates, in memory of its own."""
@@ -152,15 +173,15 @@ class Stack:
         return project(self._embedding[ids], self.layers[0].weights)
 
 
-def _layer(model: ModelConfig, tensors: Mapping[str, Floats], prefix: str, k: int) -> Layer:
-    start, norm = f"{prefix}layers.{k}.", f"{prefix}norms.{k}."
+def read_layer(model: ModelConfig, tensors: Mapping[str, Floats], start: str, norm: str = "") -> Layer:
+    """The layer whose weights begin with ``start``, its normalisation with ``norm``."""
     weights = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
     return Layer(
         model.cell,
         model.activation,
         reference.find(model.cell, model.activation),
         weights,
-        (tensors[norm + "weight"], tensors[norm + "bias"]) if model.layer_norm else None,
+        (tensors[norm + "weight"], tensors[norm + "bias"]) if model.layer_norm and norm else None,
         model.zoneout,
     )
 

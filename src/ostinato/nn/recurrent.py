@@ -190,10 +190,10 @@ class _Reading:
 
 
 class Stack(_Deep):
-    """Layers of ``config.hidden`` widths that read from left to right; ``config.embed`` is the input's width."""
+    """Layers of ``config.hidden`` widths that read from left to right; ``width`` is the input's, or the embedding's."""
 
-    def __init__(self, config: ModelConfig, regularisers: Regularisers) -> None:
-        widths = (config.embed, *config.hidden)
+    def __init__(self, config: ModelConfig, regularisers: Regularisers, width: int | None = None) -> None:
+        widths = (config.embed if width is None else width, *config.hidden)
         layers = [Recurrent(I, H, config, regularisers) for I, H in zip(widths, config.hidden, strict=False)]  # noqa: E741
         super().__init__(layers, config, regularisers)
 

@@ -88,4 +88,11 @@ def _language_results(scores: Mapping[str, Any]) -> str:
     )
 
 
-_RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"lm": _language_results}
+def _translation_results(scores: Mapping[str, Any]) -> str:
+    return f"perplexity {scores['perplexity']:.2f} per token ({scores['pairs']:,} pairs)"
+
+
+_RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "lm": _language_results,
+    "translate": _translation_results,
+}

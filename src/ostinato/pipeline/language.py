@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from ostinato.config import ModelConfig
 from ostinato.data.lanes import Lanes
 from ostinato.language_model import LanguageModel
 from ostinato.models.build import build
@@ -70,9 +71,14 @@ class LanguageTask(Task):
         """Of the text that is trained on."""
         return self._chars_per_token("train")
 
+    @property
+    def _model(self) -> ModelConfig:
+        assert isinstance(self.plan.model, ModelConfig)
+        return self.plan.model
+
     def build(self) -> nn.Module:
         """A language model, of one direction or two."""
-        return build(self.plan.model, self.plan.regularisers)
+        return build(self._model, self.plan.regularisers)
 
     def objective(self, model: Any) -> Objective:
         """The next token, in lanes."""
@@ -97,14 +103,14 @@ class LanguageTask(Task):
             "perplexity": math.exp(min(nats, 700.0)),
             "bits_per_char": bits / facts["chars"],
             "bits_per_byte": bits / facts["bytes"],
-            **({"pseudo": True} if self.plan.model.bidirectional else {}),
+            **({"pseudo": True} if self._model.bidirectional else {}),
         }
 
     def about(self) -> dict[str, Any]:
         """Sizes of model and text."""
         tokenizer = self.prepared.tokenizer
         return {
-            "bidirectional": self.plan.model.bidirectional,
+            "bidirectional": self._model.bidirectional,
             "level": tokenizer.level,
             "vocab": tokenizer.vocab_size,
             "texts": self._texts,
@@ -114,10 +120,10 @@ class LanguageTask(Task):
 
     def sample(self, tensors: Mapping[str, Any]) -> str | None:
         """Some text, of a model that can write."""
-        if self.plan.model.bidirectional:
+        if self._model.bidirectional:
             return None
         tokenizer = self.prepared.tokenizer
-        writer = LanguageModel(self.plan.model, tensors, tokenizer)
+        writer = LanguageModel(self._model, tensors, tokenizer)
         return writer.generate(tokens=SAMPLE_TOKENS[tokenizer.level], seed=self.plan.training.seed, temperature=0.8)
 
     def _lanes(self, lookahead: int) -> Lanes:

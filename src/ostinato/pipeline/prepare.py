@@ -54,7 +54,7 @@ def prepare(texts: Sequence[str | Path], settings: TextSettings, minutes: float 
         return Prepared(*kept, level, fingerprint, reused=True)
     tokenizer = _learn(level, parts["train"].chunks)
     counts = {name: {"chars": 0, "bytes": 0} for name in parts}
-    streams = {name: encode_chunks(tokenizer, _counted(part.chunks(), counts[name])) for name, part in parts.items()}
+    streams = {name: encode_chunks(tokenizer, counted(part.chunks(), counts[name])) for name, part in parts.items()}
     store = write_store(folder, tokenizer.vocab_size, streams, counts, {"tokenizer.json": to_json(tokenizer)})
     for name, ids in store.parts.items():
         if len(ids) == 0:
@@ -123,7 +123,7 @@ def _fingerprint(parts: dict[str, _Part], options: TokenizerOptions) -> str:
     return hashlib.blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _counted(chunks: Iterator[str], counts: dict[str, int]) -> Iterator[str]:
+def counted(chunks: Iterator[str], counts: dict[str, int]) -> Iterator[str]:
     """``chunks``, adding up what goes by."""
     for chunk in chunks:
         counts["chars"] += len(chunk)

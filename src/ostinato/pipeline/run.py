@@ -96,9 +96,13 @@ def _locate(texts: Sequence[str | Path], given: dict[str, Any]) -> tuple[list[st
         parts = {"valid": found[0].valid, "test": found[0].test}
         given = {**{name: str(path) for name, path in parts.items() if path is not None}, **given}
     for part in ("valid", "test"):  # so that a run can be resumed from another folder
-        if Path(given.get(part, "")).is_file():
-            given[part] = str(Path(given[part]).absolute())
+        if part in given:
+            given[part] = ",".join(_absolute(name) for name in given[part].split(","))
     return [str(paths.train if str(paths.train) == "-" else paths.train.absolute()) for paths in found], given
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).absolute()) if Path(name).is_file() else name
 
 
 def _budgets(given: Mapping[str, Any]) -> dict[str, Any]:

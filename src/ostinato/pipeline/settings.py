@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from ostinato.architectures.translator import ATTENTIONS
 from ostinato.config import ACTIVATIONS, CELLS, ModelConfig, Regularisers, check_choice, check_range, did_you_mean
 from ostinato.errors import ConfigError
 from ostinato.training.settings import OPTIMISERS, SCHEDULES, TrainingConfig
@@ -79,6 +80,22 @@ class TextSettings:
 
 
 @dataclass(frozen=True)
+class TranslatorSettings:
+    """What only a translator has."""
+
+    attention: str | None = None
+    """One of ATTENTIONS; none reads the source as one fixed vector."""
+    input_feeding: bool | None = None
+    """A step of the decoder also reads what attention made of the step before (Luong et al. 2015)."""
+    shared: bool | None = None
+    """One vocabulary for both languages; default: yes, unless tokens are words."""
+
+    def __post_init__(self) -> None:
+        if self.attention is not None:
+            check_choice("attention", self.attention, ATTENTIONS)
+
+
+@dataclass(frozen=True)
 class ShapeSettings:
     """Short ways to say several things at once, and where to run."""
 
@@ -117,6 +134,7 @@ _GROUPS = {
     "Task": TaskSettings,
     "Text": TextSettings,
     "Model": ModelConfig,
+    "Translation": TranslatorSettings,
     "Shape": ShapeSettings,
     "Regularisation": Regularisers,
     "Training": TrainingConfig,
@@ -126,6 +144,7 @@ _GROUPS = {
 CHOICES = {
     "TASKS": TASKS,
     "CELLS": CELLS,
+    "ATTENTIONS": ATTENTIONS,
     "ACTIVATIONS": ACTIVATIONS,
     "OPTIMISERS": OPTIMISERS,
     "SCHEDULES": SCHEDULES,
@@ -205,7 +224,7 @@ def check(values: Mapping[str, Any]) -> None:
         check_range("embed", model["embed"], 1, 1 << 24)
     model.setdefault("hidden", (model.get("embed", 64),))
     whole = ModelConfig(**{"vocab": 2, "embed": 1, **model, "tied": False})
-    if model.get("tied") and "hidden" in values:
+    if model.get("tied") and "hidden" in values and values.get("task", "lm") == "lm":
         ModelConfig(**{"vocab": 2, "embed": whole.readout, **model})
 
 

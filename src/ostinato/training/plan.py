@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ostinato.architectures import Architecture
 from ostinato.config import ModelConfig, Regularisers
 from ostinato.errors import ConfigError
 from ostinato.training.probe import (
@@ -59,7 +60,7 @@ class TextSize:
 class Plan:
     """A run in full: the model, its regularisers, its training, and why."""
 
-    model: ModelConfig
+    model: Architecture
     regularisers: Regularisers
     training: TrainingConfig
     threads: int
@@ -70,7 +71,7 @@ class Plan:
 
 
 @dataclass
-class _Choices:
+class Choices:
     """Values so far: those the user set, then those the plan adds, each with its reason."""
 
     given: Mapping[str, Any]
@@ -86,6 +87,11 @@ class _Choices:
         self.values[name] = value
         return value
 
+    def part(self, kind: type) -> dict[str, Any]:
+        """What was chosen or given of the fields of ``kind``."""
+        values = {**self.given, **self.values}
+        return {entry.name: values[entry.name] for entry in fields(kind) if entry.name in values}
+
     def given_of(self, kind: type) -> dict[str, Any]:
         """What the user set of the fields of ``kind``."""
         names = [entry.name for entry in fields(kind)]
@@ -98,7 +104,7 @@ def plan(text: TextSize, given: Mapping[str, Any], speed_of: SpeedOf = probe) ->
     Only a budget in minutes depends on the speed of the machine, so that any other run can be repeated exactly.
     Raises ConfigError when ``sampled_softmax`` draws no fewer tokens than the text has.
     """
-    choices = _Choices({name: value for name, value in given.items() if value is not None})
+    choices = Choices({name: value for name, value in given.items() if value is not None})
     _check_drawn(choices.given.get("sampled_softmax", 0), text.vocab)
     batch, bptt = _batches(text, choices)
     options = _architecture(text, choices)
@@ -117,7 +123,7 @@ def _check_drawn(drawn: int, vocab: int) -> None:
         )
 
 
-def _batches(text: TextSize, choices: _Choices) -> tuple[int, int]:
+def _batches(text: TextSize, choices: Choices) -> tuple[int, int]:
     short = text.tokens < 64 * 32 * 8
     reason = "few lanes, the text is short" if short else "wide enough for fast products, narrow for many updates"
     batch = choices.choose("batch", 8 if short else 32, reason)
@@ -126,7 +132,7 @@ def _batches(text: TextSize, choices: _Choices) -> tuple[int, int]:
     return batch, choices.choose("bptt", min(35 if text.words else 64, longest), reason)
 
 
-def _architecture(text: TextSize, choices: _Choices) -> dict[str, Any]:
+def _architecture(text: TextSize, choices: Choices) -> dict[str, Any]:
     """Of ModelConfig all but the widths, and the number of layers."""
     given = choices.given
     options = choices.given_of(ModelConfig)
@@ -147,7 +153,7 @@ def _architecture(text: TextSize, choices: _Choices) -> dict[str, Any]:
 
 
 def _reading(
-    text: TextSize, choices: _Choices, options: Mapping[str, Any], speed_of: SpeedOf, step: int
+    text: TextSize, choices: Choices, options: Mapping[str, Any], speed_of: SpeedOf, step: int
 ) -> Callable[[ModelConfig], float]:
     """How many tokens a model reads in the budget."""
     given = choices.given
@@ -163,7 +169,7 @@ def _reading(
     return lambda model: 60.0 * given["minutes"] * speed.operations / operations_per_token(model, scored)
 
 
-def _shaped(choices: _Choices, options: Mapping[str, Any], width: int) -> ModelConfig:
+def _shaped(choices: Choices, options: Mapping[str, Any], width: int) -> ModelConfig:
     """The model whose layers are so wide, with the embedding that goes with it."""
     given = choices.given
     directions = 2 if options.get("bidirectional") else 1
@@ -177,7 +183,7 @@ def _shaped(choices: _Choices, options: Mapping[str, Any], width: int) -> ModelC
 
 
 def _model(
-    text: TextSize, choices: _Choices, options: Mapping[str, Any], reads: Callable[[ModelConfig], float]
+    text: TextSize, choices: Choices, options: Mapping[str, Any], reads: Callable[[ModelConfig], float]
 ) -> ModelConfig:
     """The widest model that still reads TOKENS_PER_WEIGHT tokens for each of its weights."""
     kind = "words" if text.words else "characters"
@@ -193,7 +199,7 @@ def _model(
     return model
 
 
-def _regularisers(choices: _Choices, epochs: float, *, words: bool) -> Regularisers:
+def _regularisers(choices: Choices, epochs: float, *, words: bool) -> Regularisers:
     """Dropout grows with the number of times the text is read: what is new needs none."""
     strength = round(min(0.5, max(0.0, 0.1 * math.log2(max(1.0, epochs)))), 2)
     strength = choices.choose("dropout", strength, f"the text is read {epochs:.1f} times")
@@ -208,7 +214,7 @@ def _regularisers(choices: _Choices, epochs: float, *, words: bool) -> Regularis
     return Regularisers(**{**choices.given_of(Regularisers), **{name: choices.values[name] for name in names}})
 
 
-def _training(choices: _Choices, model: ModelConfig, *, words: bool) -> TrainingConfig:
+def _training(choices: Choices, model: ModelConfig, *, words: bool) -> TrainingConfig:
     optimiser = choices.given.get("optimiser", "adamw")
     width = max(model.hidden)
     cell = "lstm" if words and model.cell.startswith("gru") else model.cell

@@ -1,0 +1,133 @@
+"""``ostinato translate``: lines of one language to lines of another."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+from ostinato import pictures
+from ostinato.cli.arguments import Flag, TextFile, for_terminal
+from ostinato.errors import OstinatoError, TextError
+from ostinato.text.corpus import read_chunks
+from ostinato.translator import Translation, Translator, load
+
+
+def translate(
+    model: Path,
+    file: TextFile = "-",
+    *,
+    beam: int = 5,
+    n_best: int = 1,
+    length_penalty: float = 1.0,
+    reference: str | None = None,
+    attention: Path | None = None,
+    json: Flag = False,
+) -> None:
+    """Translate a text, line by line.
+
+    Lines go to standard output in their order; with --n-best several to a line, each with its log-probability before it.
+
+    Parameters
+    ----------
+    model
+        The model folder, of `ostinato train --task translate`.
+    file
+        The text, plain or .gz; - is standard input.
+    beam
+        Hypotheses that the search keeps; 1 is greedy.
+    n_best
+        Translations of each line, the best first.
+    length_penalty
+        The power of its length that a translation's log-probability is divided by: 0 favours short ones, 1 is the mean.
+    reference
+        The right translations: says BLEU (sacrebleu, detokenized) on standard error.
+    attention
+        Draw what the model looked at while it wrote the first line: .svg or .png.
+    json
+        One JSON object a line.
+    """
+    if attention is not None:
+        pictures.check_picture(attention)
+    translator = load(model)
+    lines, sources = list_lines([file]), Kept()
+    how = {"beam": beam, "n_best": n_best, "length_penalty": length_penalty}
+    best: list[str] = []
+    for found in _translations(translator, sources.through(lines), file, how):
+        best.append(found[0].text)
+        _show(sources.at(len(best) - 1), found, json=json, n_best=n_best)
+    if attention is not None:
+        _draw(translator, sources, best, attention)
+    if reference is not None:
+        _say_bleu(best, reference)
+
+
+class Kept:
+    """Lines that went by, until they are asked for."""
+
+    def __init__(self) -> None:
+        self._lines: dict[int, str] = {}
+        self.first: str | None = None
+
+    def through(self, lines: Iterable[str]) -> Iterator[str]:
+        """``lines``, each kept."""
+        for number, line in enumerate(lines):
+            self._lines[number] = line
+            self.first = line if self.first is None else self.first
+            yield line
+
+    def at(self, number: int) -> str:
+        """A line, once."""
+        return self._lines.pop(number)
+
+
+def list_lines(names: Sequence[str]) -> Iterator[str]:
+    """The lines of texts, without their ends, read in a stream."""
+    rest = ""
+    for chunk in read_chunks(names):
+        *whole, rest = (rest + chunk).split("\n")
+        yield from whole
+    if rest:
+        yield rest
+
+
+def _translations(
+    translator: Translator, lines: Iterator[str], file: str, how: dict[str, Any]
+) -> Iterator[list[Translation]]:
+    """Many lines at once, or each as it is typed."""
+    if file == "-" and sys.stdin.isatty():
+        return (found for line in lines for found in translator.translate_lines([line], **how))
+    return translator.translate_lines(lines, **how)
+
+
+def _show(source: str, found: list[Translation], *, json: bool, n_best: int) -> None:
+    if json:
+        print(dumps({"source": source, "translations": [asdict(one) for one in found]}, ensure_ascii=False), flush=True)
+    elif n_best == 1:
+        print(for_terminal(found[0].text), flush=True)
+    else:
+        for one in found:
+            print(f"{one.logprob:.3f}\t{for_terminal(one.text)}", flush=True)
+
+
+def _draw(translator: Translator, sources: Kept, best: list[str], path: Path) -> None:
+    if sources.first is None:
+        raise TextError("the text has no line to draw the attention of")
+    found = translator.align(sources.first, best[0])
+    pictures.draw_alignment(found.source, found.target, found.weights, path)
+    print(f"{path}", file=sys.stderr)
+
+
+def _say_bleu(best: list[str], reference: str) -> None:
+    wanted = list(list_lines([reference]))
+    if len(wanted) != len(best):
+        raise TextError(f"{reference} has {len(wanted):,} lines, the text has {len(best):,}; expected as many")
+    try:
+        from sacrebleu.metrics import BLEU
+    except ImportError:
+        raise OstinatoError('--reference needs sacrebleu: pip install "ostinato[evaluate]"') from None
+    metric = BLEU()
+    print(f"{metric.corpus_score(best, [wanted])}  {metric.get_signature()}", file=sys.stderr)
