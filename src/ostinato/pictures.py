@@ -115,7 +115,7 @@ def draw_gates(
 
 
 def draw_alignment(source: Sequence[str], target: Sequence[str], weights: Floats, path: Path) -> None:
-    """Draw what a translator looked at: ``weights (T, S)``, a row for each token it wrote (Bahdanau et al. 2015, fig. 3)."""
+    """Draw what a translator looked at, ``weights (T, S)``: a row for each token it wrote (Bahdanau et al. 2015)."""
     size = (0.32 * len(source) + 1.6, 0.26 * len(target) + 1.4)
     with _figure(path, size) as figure:
         axes = figure.subplots()

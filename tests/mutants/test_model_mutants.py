@@ -25,6 +25,8 @@ FRESH = ("ostinato.nn", "ostinato.models", "modelling", "mutated_tests")
 DROPOUT = ("nn/dropout.py", "test_nn_dropout")
 RECURRENT = ("nn/recurrent.py", "test_nn_recurrent")
 INIT = ("nn/init.py", "test_nn_init")
+TRANSLATOR = ("models/translator.py", "test_models_translator")
+ATTENTION = ("nn/attention.py", "test_models_translator")
 EMBEDDING = ("nn/embedding.py", "test_models_language")
 TOKENS = ("models/tokens.py", "test_models_language")
 LANGUAGE = ("models/language.py", "test_models_language")
@@ -33,6 +35,53 @@ SIDES = ("models/bidirectional.py", "test_models_bidirectional")
 
 # For each, the call that must fail in the tests (``t``): what is wrong, and which source becomes which.
 MUTANTS = {
+    TRANSLATOR: {
+        'check_nats(t.Translator, attention="general", input_feeding=True, tied=True)': [
+            (
+                "the readout of two steps ago is fed",
+                "readouts[-1]], dim=-1)",
+                "readouts[max(0, len(readouts) - 2)]], dim=-1)",
+            ),
+            ("the state does not go on", "h, state = self.decoder(", "h, _ = self.decoder("),
+            ("no start from the source", "return torch.split(states,", "return torch.split(0 * states,"),
+            ("the readout is not bent", "return torch.tanh(linear(torch.cat([h", "return (linear(torch.cat([h"),
+            ("context and state exchanged", "torch.cat([h, context], dim=-1)", "torch.cat([context, h], dim=-1)"),
+            (
+                "all of the padding is predicted",
+                "[:, None] < pairs.target_lengths",
+                "[:, None] <= pairs.target_lengths",
+            ),
+        ],
+        'check_nats(t.Translator, attention="none")': [
+            ("summary of the wrong ends", "torch.cat([ahead, back], dim=-1)", "torch.cat([back, ahead], dim=-1)"),
+            ("summary of the first layer", "last[-2 * parts :: parts]", "last[: 2 * parts : parts]"),
+            ("no summary at the input", "encoded.summary.expand(x.shape", "0 * encoded.summary.expand(x.shape"),
+            (
+                "source lengths forgotten",
+                "self.encoder.initial_state(source.shape[1]), lengths)",
+                "self.encoder.initial_state(source.shape[1]))",
+            ),
+        ],
+        "test_label_smoothing_is_cross_entropy_with_smoothed_targets()": [
+            ("the bias is not smoothed", "weight.mean(0) + bias.mean()", "weight.mean(0)"),
+            ("the wrong way", "amount * (chosen - mean)", "amount * (mean - chosen)"),
+        ],
+        "test_evaluation_drops_nothing_and_keeps_the_mode()": [
+            ("nats with dropout", "self.eval()", "pass"),
+        ],
+    },
+    ATTENTION: {
+        'check_nats(t.Translator, attention="general", tied=True)': [
+            ("the padding is looked at", ".masked_fill(~there.t()[:, None], -torch.inf)", ""),
+            ("another row's memory", "weights @ memory.transpose(0, 1)", "weights @ memory.roll(1, 1).transpose(0, 1)"),
+            ("softmax over the queries", "torch.softmax(scores, dim=-1)", "torch.softmax(scores, dim=1)"),
+        ],
+        'check_nats(t.Translator, attention="additive")': [
+            ("no bias", "linear(memory, self.weight_memory, self.bias)", "linear(memory, self.weight_memory, None)"),
+            ("not bent", "torch.tanh(q.transpose", "(q.transpose"),
+            ("queries are not projected", "q = linear(query, self.weight_query, None)", "q = query"),
+        ],
+    },
     EMBEDDING: {
         "test_tied_gradient_is_the_sum_of_both_uses()": [
             ("the rows have no gradient", "d_weight.index_add_(0, ids.flatten(), d_rows.flatten(0, -2))", "pass"),

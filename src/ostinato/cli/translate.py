@@ -29,7 +29,7 @@ def translate(
 ) -> None:
     """Translate a text, line by line.
 
-    Lines go to standard output in their order; with --n-best several to a line, each with its log-probability before it.
+    Lines go to standard output in their order; with --n-best several to a line, each behind its log-probability.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def _say_bleu(best: list[str], reference: str) -> None:
     if len(wanted) != len(best):
         raise TextError(f"{reference} has {len(wanted):,} lines, the text has {len(best):,}; expected as many")
     try:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
     except ImportError:
         raise OstinatoError('--reference needs sacrebleu: pip install "ostinato[evaluate]"') from None
     metric = BLEU()

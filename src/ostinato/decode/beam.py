@@ -118,19 +118,22 @@ def _extend(
     Only an end among the ``width`` best candidates finishes anything: what is less probable was not kept either.
     """
     length = ids.shape[1] + 1
-    going = np.flatnonzero(tokens != end)[:width]
-    going = np.concatenate([going, np.repeat(going[-1:], width - len(going))])  # a small vocabulary: some twice
-    for place in np.flatnonzero(tokens[:width] == end):
+    ended, going = np.flatnonzero(tokens == end), np.flatnonzero(tokens != end)[:width]
+    for place in ended[(ended < width) & np.isfinite(values[ended])]:
         written = tuple(map(int, ids[parents[place]]))
         search.done.append(
             Hypothesis(written, float(values[place]), float(values[place]) / length**length_penalty, True)
         )
-    if length >= search.most:
-        for place in going if len(search.done) < width else going[:0]:
+    if length >= search.most and len(search.done) < width:
+        for place in going[np.isfinite(values[going])]:
             written = (*map(int, ids[parents[place]]), int(tokens[place]))
             score = float(values[place]) / length**length_penalty
             search.done.append(Hypothesis(written, float(values[place]), score, False))
-    return going
+    if len(going) == width:
+        return going
+    # A small vocabulary, at the beginning: streams of no probability keep the places, to be left by the next step.
+    values[ended[-1]] = -np.inf
+    return np.concatenate([going, np.full(width - len(going), ended[-1])])
 
 
 def _over(search: _Search, going: NDArray[np.float64], length: int, length_penalty: float, width: int) -> bool:
