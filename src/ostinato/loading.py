@@ -8,6 +8,7 @@ from typing import Any
 
 from ostinato import bundle
 from ostinato.architectures import TranslatorConfig
+from ostinato.bundle import Bundle
 from ostinato.config import ModelConfig
 from ostinato.language_model import LanguageModel, language_model
 from ostinato.translator import Translator, translator
@@ -20,6 +21,10 @@ def load(folder: str | Path) -> LanguageModel | Translator:
 
     Raises BundleError when it is missing, damaged or foreign.
     """
-    found = bundle.load(folder)
+    return face_of(bundle.load(folder))
+
+
+def face_of(found: Bundle[Any]) -> LanguageModel | Translator:
+    """The Python face of a model folder as read. Raises BundleError when its files do not belong together."""
     face: LanguageModel | Translator = _FACES[type(found.model)](found)
     return face

@@ -92,7 +92,8 @@ def test_sizes_for_people(call):
 
 def test_the_course_of_training_is_told(call, tmp_path):
     found = bundle.load("char")
-    scores = {"bits_per_char": 1.5, "bits_per_byte": 1.4, "perplexity": 2.83}
+    scores = {"bits_per_char": 1.5, "bits_per_byte": 1.4, "perplexity": 2.83, "nats_per_token": 1.04}
+    scores |= {"tokens": 50, "unknown": 0}
     training = {"texts": ["a.txt"], "train_chars": 1234, "seconds": 90, "epochs": 2.0, "steps": 100, "test": scores}
     bundle.save(
         tmp_path / "m",
@@ -105,7 +106,9 @@ def test_the_course_of_training_is_told(call, tmp_path):
     out, _ = call(str(tmp_path / "m"))
     assert re.search(r"trained on +1,234 characters of a\.txt", out)
     assert re.search(r"training +1\.5 minutes, 2\.0 epochs, 100 steps", out)
-    assert re.search(r"test +1\.500 bits/char, 1\.400 bits/byte, perplexity 2\.83", out)
+    assert re.search(
+        r"test +1\.5000 bits per character, 1\.4000 per byte, 1\.0400 nats per token, perplexity 2\.83", out
+    )
 
 
 @pytest.mark.parametrize("model", ["char", "both"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from ostinato import bundle, pictures
-from ostinato.architectures import expected_tensors
 from ostinato.bundle import Bundle
-from ostinato.cli.arguments import Flag, TextFile, for_terminal
+from ostinato.cli.arguments import Flag, TextFile
+from ostinato.cli.sizes import print_sizes, sizes
 from ostinato.config import ModelConfig, check_range
-from ostinato.engine import Engine
 from ostinato.engine.trace import trace
 from ostinato.errors import ConfigError, OstinatoError, TextError
-from ostinato.language_model import LanguageModel
-from ostinato.pipeline.card import duration
 from ostinato.text import tokenizer as tokenizers
 from ostinato.text.corpus import read_chunks
 from ostinato.types import Floats, Ids, Tokenizer
@@ -76,21 +72,23 @@ def inspect(
     picture = _picture(gradients, gates, out)
     if gates is None and (layer is not None or units is not None):
         raise ConfigError("--layer and --units choose what --gates shows; give --gates TEXT too")
+    if gradients is None and gates is None:
+        print_sizes(bundle.load(model), json=json)
+        return
     found = bundle.load_kind(model, ModelConfig)
     tokenizer = tokenizers.load(found.tokenizer_paths[0])
-    report = _sizes(found, tokenizer)
+    report = sizes(found)
     if gradients is not None:
         report["gradients"] = _gradients(found, tokenizer, gradients, lags, picture)
-    elif gates is not None:
+    else:
+        assert gates is not None
         report["gates"] = _gates(found, tokenizer, gates, layer, units, picture)
     if json:
         print(dumps(report, ensure_ascii=False))
     elif gradients is not None:
         _print_gradients(report["gradients"], picture)
-    elif gates is not None:
-        _print_gates(report["gates"], picture)
     else:
-        _print_sizes(report)
+        _print_gates(report["gates"], picture)
 
 
 def _picture(gradients: str | None, gates: str | None, out: Path | None) -> Path:
@@ -103,105 +101,6 @@ def _picture(gradients: str | None, gates: str | None, out: Path | None) -> Path
     elif out is not None:
         raise ConfigError("--out names a picture; give --gradients FILE or --gates TEXT too")
     return path
-
-
-# Sizes
-
-
-def _sizes(found: Bundle[ModelConfig], tokenizer: Tokenizer) -> dict[str, Any]:
-    lm = LanguageModel(found.model, found.tensors, tokenizer)  # checks that weights and tokenizer belong together
-    parts = _parameters(found.model)
-    files = (bundle.CONFIG, bundle.WEIGHTS, *found.model.tokenizers, bundle.CARD)
-    return {
-        "folder": str(found.folder),
-        "model": found.model.to_json(),
-        "level": tokenizer.level,
-        "parameters": sum(parts.values()),
-        "parts": parts,
-        "weights": found.weights,
-        "weights_bytes": found.weights_bytes,
-        "disk_bytes": sum(path.stat().st_size for path in map(found.folder.joinpath, files) if path.is_file()),
-        "state_bytes": lm.engine.start().nbytes if isinstance(lm.engine, Engine) else None,
-        "training": dict(found.training),
-    }
-
-
-def _parameters(model: ModelConfig) -> dict[str, int]:
-    """Numbers by part, in the order in which the data goes through them; a layer's norm is part of it."""
-    parts: dict[str, int] = {}
-    for name, shape in expected_tensors(model).items():
-        part = _part(name)
-        parts[part] = parts.get(part, 0) + math.prod(shape)
-    return parts
-
-
-def _part(name: str) -> str:
-    """``stack.layers.0.bias`` is of ``layer 0``; ``backward_stack.norms.1.weight`` of ``backward layer 1``."""
-    stack, *rest = name.split(".")
-    if stack in ("embedding", "output"):
-        return stack
-    return stack.removesuffix("stack").replace("_", " ") + f"layer {rest[1]}"
-
-
-def _print_sizes(report: dict[str, Any]) -> None:
-    model = ModelConfig.from_json(report["model"])
-    for name, value in _facts(report, model):
-        print(f"{name:10}  {for_terminal(value)}")
-    parts = Table(caption=_tied(model), caption_justify="left")
-    for head in ("part", "parameters", "share"):
-        parts.add_column(head, justify="left" if head == "part" else "right")
-    for part, count in (*report["parts"].items(), ("all", report["parameters"])):
-        parts.add_row(part, f"{count:,}", f"{count / report['parameters']:.1%}")
-    Console(highlight=False).print(parts)
-
-
-def _tied(model: ModelConfig) -> str | None:
-    return "tied: the output layer uses the embedding's matrix, counted once" if model.tied else None
-
-
-def _facts(report: dict[str, Any], model: ModelConfig) -> Iterator[tuple[str, str]]:
-    flags = ("bidirectional", "tied", "skip_output", "residual", "layer_norm")
-    cell = f"{model.cell} ({model.activation})" if model.cell == "rnn" else model.cell
-    layers = f"{len(model.hidden)} layer{'s' * (len(model.hidden) > 1)} of {', '.join(map(str, model.hidden))} units"
-    extras = [flag.replace("_", " ") for flag in flags if getattr(model, flag)]
-    yield "model", ", ".join([cell, layers, f"embedding {model.embed}", *extras])
-    yield "tokens", f"{report['level']}, {model.vocab:,} of them"
-    rows = ", a scale for each row of a matrix" if report["weights"] == "int8" else ""
-    yield "weights", f"{report['weights']}{rows}, {_size(report['weights_bytes'])}"
-    yield "on disk", _size(report["disk_bytes"])
-    state = report["state_bytes"]
-    yield "state", "none: it reads whole texts" if state is None else f"{_size(state)} a stream, whatever its length"
-    try:
-        yield from _course(report["training"])
-    except (KeyError, TypeError, ValueError, AttributeError):  # the summary is free text to the checks of a bundle
-        yield "training", "noted in a way that this version does not read"
-
-
-def _size(size: int) -> str:
-    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= one:
-            return f"{size / one:.1f} {unit}"
-    return f"{size} bytes"
-
-
-def _course(training: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What the folder tells of its training; it may tell little."""
-    if "copy_of" in training:
-        yield "copy of", f"{training['copy_of']}, which the figures of training are of"
-    if "texts" in training:
-        yield "trained on", f"{training['train_chars']:,} characters of {', '.join(training['texts'])}"
-    if "seconds" in training:
-        seconds, epochs = training["seconds"], training["epochs"]
-        yield "training", f"{duration(seconds)}, {epochs:.1f} epochs, {training['steps']:,} steps"
-    for part, name in (("valid", "held out"), ("test", "test")):
-        if part in training:
-            scores = training[part]
-            pseudo = "pseudo-" if training["bidirectional"] else ""
-            yield (
-                name,
-                f"{scores['bits_per_char']:.3f} bits/char, {scores['bits_per_byte']:.3f} bits/byte, "
-                f"{pseudo}perplexity {scores['perplexity']:.2f} per token",
-            )
 
 
 # Gradients
