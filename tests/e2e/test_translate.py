@@ -19,6 +19,7 @@ from ostinato.engine import encoder
 from ostinato.engine.attention import Attention
 from ostinato.engine.translator import TranslatorEngine
 from ostinato.errors import BundleError, ConfigError
+from ostinato.pipeline.listener import Listener
 
 PAIRS = date_pairs(1700, 0)
 LEARNED, HELD_OUT = PAIRS[:1500], PAIRS[1500:]
@@ -145,16 +146,38 @@ def test_bleu_and_a_picture_of_the_attention(trained: Path, tmp_path: Path, caps
     assert "</s>" in picture.read_text("utf-8") or "&lt;/s&gt;" in picture.read_text("utf-8")
 
 
+class Impatient(Listener):
+    """Stops a run after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    def stop(self) -> bool:
+        self._left -= 1
+        return self._left <= 0
+
+
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    """Stopped in the second of four epochs, in which pairs come in another order."""
     files = write_dates(tmp_path, LEARNED[:300])
-    short = {**QUICK, "dropout": 0.2, "label_smoothing": 0.1, "average": 0.9}
-    del short["epochs"]
-    whole = ostinato.train(*files, task="translate", out=tmp_path / "whole", steps=30, **short)
-    ostinato.train(*files, task="translate", out=tmp_path / "parts", steps=17, schedule="constant", **short)
-    again = ostinato.train(*files, task="translate", out=tmp_path / "again", steps=30, **short)
-    assert again.engine.tensors.keys() == whole.engine.tensors.keys()
+    noisy = {**QUICK, "dropout": 0.2, "label_smoothing": 0.1, "average": 0.9, "epochs": 4}
+    whole = ostinato.train(*files, task="translate", out=tmp_path / "whole", **noisy)
+    with pytest.raises(KeyboardInterrupt):
+        ostinato.train(*files, task="translate", out=tmp_path / "parts", listener=Impatient(13), **noisy)
+    again = ostinato.train(out=tmp_path / "parts", resume=True)
+    assert again.training["steps"] == whole.training["steps"] == 36
     for name, tensor in whole.engine.tensors.items():
         np.testing.assert_array_equal(tensor, again.engine.tensors[name])
+
+
+def test_a_copy_in_eight_bits_translates_alike(trained: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert command(capsys, ["export", trained, "-o", tmp_path / "small", "--int8"]).status == 0
+    small = ostinato.load(tmp_path / "small")
+    assert share_right(small) >= 0.9
+    done = command(capsys, ["inspect", tmp_path / "small"])
+    assert "attention additive" in done.out
+    assert "decoder layer 0" in done.out
+    assert "perplexity" in done.out
 
 
 def test_a_word_model_copies_what_it_does_not_know(tmp_path: Path) -> None:
