@@ -124,6 +124,10 @@ int32_t ost_cross_entropy(const ost_output *output, int32_t threads) {
     return guarded([&] { return kernels().output(*output, threads); });
 }
 
+int32_t ost_dropout(const ost_dropping *dropping, int32_t threads) {
+    return guarded([&] { return kernels().dropout(*dropping, threads); });
+}
+
 int32_t ost_step(ost_update *update, int32_t threads) {
     return guarded([&] { return kernels().update(*update, threads); });
 }

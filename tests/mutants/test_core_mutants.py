@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity import test_native, test_native_engine, test_native_training
+from parity import test_native, test_native_dropout, test_native_engine, test_native_training
 from parity.cases import CASES, assert_close, by_reference, problem
 from parity.test_reversed import hold_reversed
 from parity.torch_kernels import by_torch
@@ -28,7 +28,7 @@ COMPILE = (
 SOURCES = (
     "core",
     "pool",
-    *(f"kernels/{name}" for name in ("engine", "optimiser", "output", "products", "recurrent", "table")),
+    *(f"kernels/{name}" for name in ("dropout", "engine", "optimiser", "output", "products", "recurrent", "table")),
 )
 
 
@@ -130,6 +130,18 @@ MUTANTS = {
         ("one peak for all", "kernels/output.cpp", "kernels/output", "static_cast<double>(s.peak(slot, chunk)[i] - peak)", "0.0"),
         ("the first chunk only", "kernels/output.cpp", "kernels/output", "other < parties; other++", "other < 1; other++"),
         ("gradients on top of what was there", "kernels/output.cpp", "kernels/output", "if (begins) {", "if (false) {"),
+    ],
+    (test_native_dropout.check_shares,): [
+        ("not scaled", "kernels/dropout.cpp", "kernels/dropout", "d.x[i] * scale", "d.x[i]"),
+        ("turned round", "kernels/dropout.cpp", "kernels/dropout", "h >= below", "h < below"),
+        ("half as often", "kernels/dropout.cpp", "kernels/dropout", "d.p * 4294967296.0", "d.p * 2147483648.0"),
+    ],
+    (test_native_dropout.check_neighbours,): [
+        ("not mixed", "kernels/dropout.cpp", "kernels/dropout", "mixed(mixed(static_cast<uint32_t>(i) + low) ^ high)", "static_cast<uint32_t>(i) * 0x9e3779b9u + low"),
+    ],
+    (test_native_dropout.check_seeds,): [
+        ("half a seed", "kernels/dropout.cpp", "kernels/dropout", "mixed_seed(d.seed)", "mixed_seed(d.seed & 0xffffffffu)"),
+        ("keys that follow each other", "kernels/dropout.cpp", "kernels/dropout", "mixed_seed(d.seed);", "d.seed;"),
     ],
     (hold_step,): [
         ("decay with the gradient", "kernels/optimiser.cpp", "kernels/optimiser", "w * (1.0f - decay * t.decay)", "w"),

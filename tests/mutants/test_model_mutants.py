@@ -148,8 +148,8 @@ MUTANTS = {
         "test_weight_drop_masks_the_use_and_not_the_store()": [
             (
                 "the stored weight is dropped",
-                "F.dropout(weight, p, training)",
-                "F.dropout(weight.data, p, training, True) * weight",
+                "drop(weight, p) if training and p > 0.0 else weight",
+                "weight.data.mul_(drop(torch.ones_like(weight), p)) * weight",
             ),
         ],
         "test_zoneout_masks_in_training_expects_in_evaluation()": [
@@ -159,7 +159,11 @@ MUTANTS = {
             ("expectation forgotten", "return like.new_full((1, 1, 1), p)", "return None"),
         ],
         "test_nothing_is_dropped_in_evaluation_or_at_zero()": [
-            ("weight drop in evaluation", "F.dropout(weight, p, training)", "F.dropout(weight, p)"),
+            (
+                "weight drop in evaluation",
+                "drop(weight, p) if training and p > 0.0 else",
+                "drop(weight, p) if p > 0.0 else",
+            ),
         ],
         "test_penalties_in_closed_form()": [
             ("temporal penalty on the dropped output", "raw.diff", "dropped.diff"),

@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 #define OST_API __attribute__((visibility("default")))
-#define OST_VERSION 2 /* of this interface; a library with another one is not used */
+#define OST_VERSION 3 /* of this interface; a library with another one is not used */
 
 OST_API int32_t ost_version(void);
 
@@ -128,6 +128,20 @@ typedef struct ost_output {
 
 /* 0, or -1 when memory is short. Here alone the last bits depend on the number of threads: each sums its own words. */
 OST_API int32_t ost_cross_entropy(const ost_output *output, int32_t threads);
+
+/* ---- Dropout -------------------------------------------------------------------------------------------------------- */
+
+/* y = x / (1 - p), or 0 with probability p. Which elements are 0 depends on the seed and their place alone: the gradient of y,
+ * with the same seed, is that of x. Instruction sets and numbers of threads agree. */
+typedef struct ost_dropping {
+    int64_t n; /* at most 2^32 */
+    const float *x;
+    float *y; /* (n), out; may be x */
+    double p; /* from 0, below 1 */
+    uint64_t seed;
+} ost_dropping;
+
+OST_API int32_t ost_dropout(const ost_dropping *dropping, int32_t threads);
 
 /* ---- The optimiser ------------------------------------------------------------------------------------------------ */
 

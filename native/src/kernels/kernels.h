@@ -21,6 +21,7 @@ struct Kernels {
     bool (*recurrent_backward)(const ost_layer *layers, int count, int threads);
     bool (*multiply)(const ost_product &product, int threads);
     bool (*output)(const ost_output &output, int threads);
+    bool (*dropout)(const ost_dropping &dropping, int threads);
     bool (*update)(ost_update &update, int threads);
     std::unique_ptr<Engine> (*engine)(const ost_model &model, int threads);
     void (*apply)(int function, int64_t n, const float *x, float *y);

@@ -9,6 +9,7 @@ bool recurrent_forward(const ost_layer *layers, int count, int threads);
 bool recurrent_backward(const ost_layer *layers, int count, int threads);
 bool multiply(const ost_product &product, int threads);
 bool output(const ost_output &output, int threads);
+bool dropout(const ost_dropping &dropping, int threads);
 bool update(ost_update &update, int threads);
 std::unique_ptr<Engine> engine(const ost_model &model, int threads);
 
@@ -25,6 +26,6 @@ void apply(int function, int64_t n, const float *x, float *y) {
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {recurrent_forward, recurrent_backward, multiply, output, update, engine, apply};
+const Kernels kernels = {recurrent_forward, recurrent_backward, multiply, output, dropout, update, engine, apply};
 
 }  // namespace ost::OST_ISA

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ostinato.kernels.autograd import drop
+
 
 def dropout(x: Tensor, p: float, *, training: bool, locked: bool = False) -> Tensor:
     """Zero elements of ``x (T, B, F)`` with probability ``p`` and scale the others by ``1 / (1 - p)``.
@@ -20,7 +22,7 @@ def dropout(x: Tensor, p: float, *, training: bool, locked: bool = False) -> Ten
     if not training or p == 0.0:
         return x
     if not locked:
-        return F.dropout(x, p)
+        return drop(x, p)
     _, B, width = x.shape
     return x * F.dropout(x.new_ones(1, B, width), p)
 
@@ -42,7 +44,7 @@ def weight_drop(weight: Tensor, p: float, *, training: bool) -> Tensor:
 
     The stored weight is not touched: the mask is part of the computation, and its gradient flows through it.
     """
-    return F.dropout(weight, p, training)
+    return drop(weight, p) if training and p > 0.0 else weight
 
 
 def zoneout(shape: tuple[int, int, int], p: float, like: Tensor, *, training: bool) -> Tensor | None:

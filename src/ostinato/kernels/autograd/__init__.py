@@ -6,6 +6,7 @@ not offered.
 """
 
 from ostinato.kernels.autograd.compiled import possible
+from ostinato.kernels.autograd.dropout import drop
 from ostinato.kernels.autograd.output import linear_cross_entropy, linear_nats
 from ostinato.kernels.autograd.products import linear
 from ostinato.kernels.autograd.sequence import Input, Lookup, dense, recurrent, recurrent_together
@@ -14,6 +15,7 @@ __all__ = [
     "Input",
     "Lookup",
     "dense",
+    "drop",
     "linear",
     "linear_cross_entropy",
     "linear_nats",

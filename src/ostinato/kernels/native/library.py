@@ -15,7 +15,7 @@ from ostinato.errors import ConfigError, NativeError
 
 Array: TypeAlias = NDArray[np.float32]
 
-VERSION = 2
+VERSION = 3
 """Of the interface; a library with another one is not used."""
 _FUNCTIONS = {"exp": 0, "tanh": 1, "sigmoid": 2}
 
@@ -44,7 +44,7 @@ def open_library(path: str) -> ctypes.CDLL | None:
     for name in ("ost_recurrent_forward", "ost_recurrent_backward"):
         getattr(library, name).argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32]
     library.ost_multiply.argtypes = [ctypes.c_void_p, ctypes.c_int32]
-    for name in ("ost_cross_entropy", "ost_step"):
+    for name in ("ost_cross_entropy", "ost_dropout", "ost_step"):
         getattr(library, name).argtypes = [ctypes.c_void_p, ctypes.c_int32]
     library.ost_engine_new.argtypes = [ctypes.c_void_p, ctypes.c_int32]
     library.ost_engine_new.restype = ctypes.c_void_p
