@@ -34,6 +34,10 @@ class Writing(TypedDict, total=False):
     """Draw from the likeliest tokens that together have this probability only; 1 is all."""
     min_p: float
     """Draw from tokens at least this many times as likely as the likeliest only; 0 is all."""
+    repetition_penalty: float
+    """Make what was written lately less likely; 1 (the default) is off, 1.2 is usual."""
+    no_repeat_ngram: int
+    """Write no sequence of so many tokens twice within the last 128; 0 (the default) is off."""
     stop: Sequence[str]
     """End before any of these strings."""
     seed: int | None
@@ -123,6 +127,8 @@ class LanguageModel:
         top_k: int | None = None,
         top_p: float = 1.0,
         min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        no_repeat_ngram: int = 0,
         stop: Sequence[str] = (),
         seed: int | None = None,
         index: int = 0,
@@ -141,7 +147,7 @@ class LanguageModel:
             engine,
             self.tokenizer,
             engine.read(ids[:, None], state or engine.start()),
-            how=check_sampling(Sampling(temperature, top_k, top_p, min_p)),
+            how=check_sampling(Sampling(temperature, top_k, top_p, min_p, repetition_penalty, no_repeat_ngram)),
             rng=_rng(seed, index),
             tokens=tokens,
             stop=stop,

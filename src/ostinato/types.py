@@ -111,6 +111,15 @@ class Sampling:
     """Only the likeliest tokens that together have this probability."""
     min_p: float = 0.0
     """Only tokens at least this many times as likely as the likeliest."""
+    repetition_penalty: float = 1.0
+    """More than 1 makes what was written lately less likely; 1 is off."""
+    no_repeat_ngram: int = 0
+    """No sequence of so many tokens comes twice in what was written lately; 0 is off."""
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the next token depends on those before it by more than the model's state."""
+        return self.repetition_penalty != 1 or self.no_repeat_ngram > 0
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,10 @@ class WritingModel(Protocol):
     """A model that draws its tokens itself, many in one call."""
 
     def write(self, state: State, uniforms: NDArray[np.float64], how: Sampling, banned: Sequence[int] = ()) -> Written:
-        """Go on from ``state`` for as many tokens as ``uniforms (steps, B)``, in [0, 1), has rows."""
+        """Go on from ``state`` for as many tokens as ``uniforms (steps, B)``, in [0, 1), has rows.
+
+        ``how`` does not look back.
+        """
         ...
 
 

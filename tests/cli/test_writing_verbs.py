@@ -104,9 +104,24 @@ def test_sample_options_reach_the_model(call, models):
     assert stopped.rstrip("\n") == whole[: min(whole.find(stop) for stop in stops)].rstrip("\n")
 
 
+def test_sample_controls_repetition(call, models):
+    """Sequences that come twice within 128 tokens, by level; a line end may end one again."""
+
+    def repeated(*options):
+        (record,) = records(call("sample", models / "char", "--tokens", "128", "--seed", "1", "--json", *options)[0])
+        grams = [record["text"][at : at + 3] for at in range(len(record["text"]) - 2)]
+        return len(grams) - len(set(grams)) - sum(gram[-1] == "\n" for gram in grams)
+
+    assert repeated("--temperature", "0.3") > 20
+    assert repeated("--temperature", "0.3", "--no-repeat-ngram", "3") <= 0
+    assert repeated("--temperature", "0.3", "--repetition-penalty", "3") < repeated("--temperature", "0.3")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (["char", "--repetition-penalty", "0"], "repetition_penalty is 0.0; expected 1 (off) or more"),
+        (["char", "--no-repeat-ngram", "-2"], "no_repeat_ngram is -2; expected 0 (off)"),
         (["char", "--temperature", "-1"], "temperature is -1.0; expected 0 (greedy) or more"),
         (["char", "--top-k", "0"], "top_k is 0"),
         (["char", "--count", "0"], "count is 0"),

@@ -8,6 +8,7 @@ from small_models import tokenizer
 from table_models import Bigram, random_bigram
 
 from ostinato.decode.generate import StopFilter, generate, stream_rng
+from ostinato.decode.sampling import RECENT
 from ostinato.errors import ConfigError
 from ostinato.types import Sampling
 
@@ -15,7 +16,8 @@ CHARS = tokenizer("char", "abcdefg")
 
 
 def write(model, tokens=50, *, seed=0, index=0, temperature=1.0, tok=CHARS, **options):
-    how, rng = Sampling(temperature), stream_rng(seed, index)
+    controls = {name: options.pop(name) for name in ("repetition_penalty", "no_repeat_ngram") if name in options}
+    how, rng = Sampling(temperature, **controls), stream_rng(seed, index)
     return list(generate(model, tok, model.start(), how=how, rng=rng, tokens=tokens, **options))
 
 
@@ -80,6 +82,61 @@ def test_a_seed_and_an_index_make_a_sample():
 
 def test_greedy_takes_the_likeliest():
     assert text_of(write(spell("gfa"), 4, temperature=0)) == "gfa\n"
+
+
+class TestRepetition:
+    LETTERS = tokenizer("char", "".join(map(chr, range(0x4E00, 0x4E00 + 200))))
+
+    @pytest.mark.parametrize("n", [2, 3])
+    def test_no_sequence_comes_twice_within_the_window(self, n):
+        """A model of a few letters, which by itself repeats all the time; a line end may come again."""
+        model, V = random_bigram(12), 12
+        for options, holds in (({"no_repeat_ngram": n}, True), ({}, False)):
+            ids = [token.id for token in write(model, 300, tok=self.LETTERS, banned=range(V, V), **options)]
+            last: dict[tuple[int, ...], int] = {}
+            gaps = []
+            for at in range(n, len(ids) + 1):
+                gram = tuple(ids[at - n : at])
+                if gram in last and gram[-1] != self.LETTERS.boundary_id:
+                    gaps.append(at - last[gram])
+                last[gram] = at
+            assert (min(gaps, default=RECENT) > RECENT - n) is holds
+
+    def test_a_letter_may_come_again_after_the_window(self):
+        V = self.LETTERS.vocab_size
+        model = Bigram(np.tile(np.linspace(1, 5, V), (V, 1)), self.LETTERS.boundary_id)
+        made = write(model, 400, tok=self.LETTERS, no_repeat_ngram=1, banned=[self.LETTERS.boundary_id])
+        ids = np.array([token.id for token in made])
+        gaps = np.concatenate([np.diff(np.flatnonzero(ids == token)) for token in np.unique(ids)])
+        assert gaps.min() == RECENT + 1
+
+    def test_the_line_end_is_spared(self):
+        """Of equal scores the line end is first, so it is what is left when the letters are used up."""
+        assert text_of(write(spell("ab"), 6, temperature=0)) == "ab\nab\n"
+        assert text_of(write(spell("ab"), 6, temperature=0, no_repeat_ngram=1)) == "ab\n\n\n\n"
+
+    def test_a_loop_is_left(self):
+        """A letter that follows itself with probability 0.6, and another is next: greedy, a penalty lets that come."""
+        V = CHARS.vocab_size
+        table = 0.6 * np.eye(V) + 0.3 * np.eye(V)[[*range(1, V), 0]] + 0.1 / V
+        model = Bigram(table, CHARS.boundary_id)
+        assert [token.id for token in write(model, 4, temperature=0)] == [0] * 4
+        assert [token.id for token in write(model, 4, temperature=0, repetition_penalty=3)] == [0, 0, 0, 0]
+        first = {"banned_first": [0], "temperature": 0}
+        assert [token.id for token in write(model, 4, **first)] == [1] * 4
+        assert [token.id for token in write(model, 4, **first, repetition_penalty=3)] == [1, 2, 3, 4]
+
+    def test_what_was_written_before_counts(self):
+        model, end = spell("abc"), CHARS.boundary_id
+        a, b, _ = CHARS.encode("abc").tolist()
+        for recent, same in (([], True), ([b, a, end], True), ([a, b, end], False), ([a, b, *[end] * RECENT], True)):
+            assert (text_of(write(model, 2, temperature=0, no_repeat_ngram=2, recent=recent)) == "ab") is same
+
+    def test_log_probabilities_stay_the_models_own(self):
+        model, last = random_bigram(CHARS.vocab_size), 0
+        for token in write(model, 30, repetition_penalty=3, no_repeat_ngram=2):
+            assert token.logprob == pytest.approx(np.log(model.table[last, token.id]), rel=1e-5)
+            last = token.id
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from small_models import TEXT, config, tokenizer, weights, write_folder
 
 import ostinato
 from ostinato.errors import BundleError, ConfigError, TextError
+from ostinato.kernels import native
 from ostinato.language_model import LanguageModel
 from ostinato.types import State
 
@@ -73,6 +74,20 @@ def test_one_blank_after_a_prompt_that_ends_in_one(tmp_path):
     assert all(lm.tokenizer.piece(token).startswith(b" ") for token in first)
 
 
+def test_only_the_controls_of_repetition_leave_the_fast_path(lm, monkeypatch):
+    """Sequences of 128 tokens cannot repeat in 40, so the same numbers draw the same tokens on both paths."""
+
+    def ids(**controls):
+        return [token.id for token in lm.stream_tokens("to be", 40, seed=1, temperature=0.5, **controls)]
+
+    fast = ids()
+    assert ids(no_repeat_ngram=128) == fast
+    assert fast not in (ids(no_repeat_ngram=1), ids(repetition_penalty=5.0))
+    if native.available():
+        monkeypatch.setattr(lm.engine, "step", None)
+        assert ids() == fast
+
+
 def test_unknown_is_never_written(tmp_path):
     for level in ("char", "word"):
         lm = ostinato.load(write_folder(tmp_path / level, level))
@@ -94,7 +109,14 @@ def test_unknown_characters_in_a_prompt_are_named(tmp_path):
 
 
 def test_bad_settings_are_refused_at_once(lm):
-    for options in ({"temperature": -1}, {"top_k": 0}, {"tokens": -1}, {"seed": -5}):
+    for options in (
+        {"temperature": -1},
+        {"top_k": 0},
+        {"tokens": -1},
+        {"seed": -5},
+        {"repetition_penalty": 0.5},
+        {"no_repeat_ngram": -1},
+    ):
         with pytest.raises(ConfigError):
             lm.stream("to be", **options)
     with pytest.raises(TypeError):

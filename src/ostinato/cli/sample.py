@@ -23,6 +23,8 @@ def sample(
     top_k: int | None = None,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    no_repeat_ngram: int = 0,
     stop: list[str] | None = None,
     seed: int | None = None,
     count: int = 1,
@@ -47,6 +49,10 @@ def sample(
         Draw from the likeliest tokens that together have this probability only; 1 is off.
     min_p
         Draw from tokens at least this many times as likely as the likeliest only; 0 is off.
+    repetition_penalty
+        Make tokens of the last 128 that were written less likely; 1 is off, 1.2 is usual.
+    no_repeat_ngram
+        Write no sequence of so many tokens twice within the last 128; 0 is off.
     stop
         End before this text; may be given several times.
     seed
@@ -66,6 +72,8 @@ def sample(
         "top_k": top_k,
         "top_p": top_p,
         "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "no_repeat_ngram": no_repeat_ngram,
         "stop": stop or (),
         "seed": secrets.randbits(32) if seed is None else seed,
         "allow_unknown": allow_unknown,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
-from ostinato.decode.sampling import check_sampling, log_softmax, make_sampler
+from ostinato.decode.sampling import RECENT, check_sampling, log_softmax, look_back, make_sampler
 from ostinato.errors import ConfigError
 from ostinato.types import Decoder, Floats, RecurrentModel, Sampling, State, Tokenizer, WritingModel
 
@@ -87,20 +88,23 @@ def generate(
     banned: Sequence[int] = (),
     banned_first: Sequence[int] = (),
     decoder: Decoder | None = None,
+    recent: Sequence[int] = (),
 ) -> Iterator[Generated]:
     """Go on from ``state`` (one stream) for up to ``tokens`` tokens or until a stop string.
 
     ``banned`` tokens are never drawn, ``banned_first`` not as the first token. ``decoder`` has seen the text before,
-    where spacing depends on it; None begins a text. Raises ConfigError on an empty stop string or a setting out of
-    range, when the first token is asked for.
+    where spacing depends on it; None begins a text. ``recent`` was written before and counts for the controls of
+    repetition, which spare the line end: without it no line could be short. Raises ConfigError on an empty stop string
+    or a setting out of range, when the first token is asked for.
     """
     decoder = decoder or tokenizer.decoder()
     stops = StopFilter(stop)
     how, first, later = check_sampling(how), [*banned, *banned_first], list(banned)
-    if isinstance(model, WritingModel):
+    if isinstance(model, WritingModel) and not how.looks_back:
         made = _in_chunks(model, state, how, rng, tokens, first, later)
     else:
-        made = _one_by_one(model, state, how, rng, tokens, first, later)
+        before = _Before(how, tokenizer.boundary_id, deque(recent, RECENT))
+        made = _one_by_one(model, state, before, rng, tokens, first, later)
     for count, (token, logprob, state_after) in enumerate(made, start=1):
         text = stops.push(decoder.push(token))
         if count == tokens and not stops.stopped:
@@ -134,18 +138,34 @@ def _in_chunks(
         state = written.state_after(len(uniforms) - 1)
 
 
+@dataclass(frozen=True)
+class _Before:
+    """How a token is drawn in the light of those before it."""
+
+    how: Sampling
+    boundary: int
+    recent: deque[int]
+
+    def scores(self, logits: Floats) -> Floats:
+        if not self.how.looks_back:
+            return logits
+        return look_back(logits, self.recent, self.how, spared=[self.boundary])
+
+
 def _one_by_one(
     model: RecurrentModel,
     state: State,
-    how: Sampling,
+    before: _Before,
     rng: np.random.Generator,
     tokens: int,
     first: list[int],
     later: list[int],
 ) -> Iterator[_Token]:
-    sampler, logits = make_sampler(how), model.logits(state)
+    sampler, logits = make_sampler(before.how), model.logits(state)
     for made in range(tokens):
-        token = int(sampler(_without(logits, later if made else first), rng.random(1))[0])
+        allowed = before.scores(_without(logits, later if made else first))
+        token = int(sampler(allowed, rng.random(1))[0])
+        before.recent.append(token)
         logprob = float(log_softmax(logits)[0, token])
         logits, state = model.step(np.array([token], np.int64), state)
         yield token, logprob, partial(_same, state)
