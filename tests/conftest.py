@@ -46,3 +46,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "model"
     ostinato.train(text, out=folder, steps=120, lr=0.01, **QUICK)
     return folder
+
+
+@pytest.fixture(scope="session")
+def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: words, trained for two seconds to say the name that it was told. Tests must not change it."""
+    from runs import introductions
+
+    import ostinato
+    from ostinato.text.conversations import Conversations
+
+    folder = tmp_path_factory.mktemp("talker")
+    (folder / "talk.txt").write_text(introductions(), "utf-8")
+    (folder / "text.txt").write_text("".join(Conversations([folder / "talk.txt"]).chunks()), "utf-8")
+    sizes = {"level": "word", "hidden": 48, "embed": 16, "batch": 16, "bptt": 32, "evaluations": 2, "dropout": 0.0}
+    ostinato.train(folder / "text.txt", out=folder / "model", steps=1200, lr=0.01, **sizes)
+    return folder / "model"

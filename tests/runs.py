@@ -28,6 +28,18 @@ def prose(sentences: int = 400, seed: int = 0) -> str:
     return "\n".join(lines) + "\n"
 
 
+NAMES = ("anna", "bert", "carla", "dora")
+
+
+def introductions(conversations: int = 400, seed: int = 0) -> str:
+    """Conversations in which the last turn is a name that was given three turns before, and nowhere else."""
+    rng = random.Random(seed)
+    return "".join(
+        f"# names\nmy name is {name}\n{rng.choice(['hello', 'nice to meet you'])}\nwhat is my name\n{name}\n\n"
+        for name in rng.choices(NAMES, k=conversations)
+    )
+
+
 def flags(**settings: object) -> list[str]:
     """``hidden=8`` as ``--hidden 8``; True is a bare flag."""
     words: list[str] = []

@@ -39,6 +39,7 @@ LAW: dict[str, set[str]] = {
     "decode": BASICS | {"text"},
     "score": BASICS | {"text"},
     "language_model": BASICS | {"config", "bundle", "engine", "decode", "score", "text"},
+    "dialogue": BASICS | {"engine", "decode", "score", "text", "language_model"},
     "pictures": BASICS,
     "translator": BASICS | {"config", "architectures", "bundle", "engine", "decode", "text"},
     "loading": BASICS | {"config", "architectures", "bundle", "language_model", "translator"},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ostinato.dialogue import Conversation as Conversation
     from ostinato.errors import OstinatoError as OstinatoError
     from ostinato.language_model import LanguageModel as LanguageModel
     from ostinato.loading import load as load
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # Imported on first use, so that `import ostinato` and `ostinato --help` cost next to nothing.
 _HOMES = {
+    "Conversation": "ostinato.dialogue",
     "LanguageModel": "ostinato.language_model",
     "OstinatoError": "ostinato.errors",
     "Scored": "ostinato.score.report",
@@ -29,7 +31,18 @@ _HOMES = {
     "train": "ostinato.pipeline",
 }
 
-__all__ = ["LanguageModel", "OstinatoError", "Scored", "State", "Tokenizer", "__version__", "export", "load", "train"]
+__all__ = [
+    "Conversation",
+    "LanguageModel",
+    "OstinatoError",
+    "Scored",
+    "State",
+    "Tokenizer",
+    "__version__",
+    "export",
+    "load",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

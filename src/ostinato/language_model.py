@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
-
-import numpy as np
 
 from ostinato import bundle
 from ostinato.bundle import Bundle
@@ -23,8 +20,8 @@ from ostinato.text import tokenizer as tokenizers
 from ostinato.types import Decoder, Floats, Ids, Sampling, State, Tokenizer
 
 
-class Writing(TypedDict, total=False):
-    """How a model writes; everything may be left out."""
+class Drawing(TypedDict, total=False):
+    """How a model draws its tokens; everything may be left out."""
 
     temperature: float
     """0 takes the likeliest token, 1 (the default) follows the model, more flattens its distribution."""
@@ -38,16 +35,21 @@ class Writing(TypedDict, total=False):
     """Make what was written lately less likely; 1 (the default) is off, 1.2 is usual."""
     no_repeat_ngram: int
     """Write no sequence of so many tokens twice within the last 128; 0 (the default) is off."""
-    stop: Sequence[str]
-    """End before any of these strings."""
     seed: int | None
     """The same seed gives the same text; None a different one every time."""
+    allow_unknown: bool
+    """Read what the model never saw as ``<unk>``."""
+
+
+class Writing(Drawing, total=False):
+    """How a model writes; everything may be left out."""
+
+    stop: Sequence[str]
+    """End before any of these strings."""
     index: int
     """Tells samples of one seed apart; 0 by default."""
     state: State | None
     """Go on from a state of this model, instead of beginning a text."""
-    allow_unknown: bool
-    """Read what the model never saw as ``<unk>``."""
 
 
 class LanguageModel:
@@ -98,10 +100,19 @@ class LanguageModel:
 
     # Writing
 
+    def forward(self) -> Engine:
+        """What runs it token by token. Raises ConfigError for a bidirectional model."""
+        if isinstance(self.engine, BidirectionalEngine):
+            raise ConfigError(
+                "this model reads in both directions: it scores and fills gaps (ostinato fill) but cannot write on; "
+                "train one without --bidirectional"
+            )
+        return self.engine
+
     def start(self, prompt: str = "", *, allow_unknown: bool = False) -> State:
         """The state after ``prompt``, at the beginning of a text; it becomes ``state``. Raises as ``stream`` does."""
-        engine = self._forward()
-        ids = self._encode_prompt(prompt, allow_unknown)
+        engine = self.forward()
+        ids = self.encode(prompt, allow_unknown=allow_unknown)
         self.state = engine.read(ids[:, None], engine.start())
         return self.state
 
@@ -136,19 +147,19 @@ class LanguageModel:
         allow_unknown: bool = False,
     ) -> Iterator[Generated]:
         """As ``stream``, every token with its log-probability and the state after it."""
-        engine = self._forward()
+        engine = self.forward()
         if tokens < 0:
             raise ConfigError(f"tokens is {tokens}; expected 0 or more")
         # A piece of BPE begins with the blank before it, so a blank at the prompt's end is the first piece's to bring.
         healed = self.tokenizer.level in ("bpe", "unigram") and prompt.endswith(" ")
-        ids = self._encode_prompt(prompt[:-1] if healed else prompt, allow_unknown)
+        ids = self.encode(prompt[:-1] if healed else prompt, allow_unknown=allow_unknown)
         unknown = self.tokenizer.unk_id
         made = generate(
             engine,
             self.tokenizer,
             engine.read(ids[:, None], state or engine.start()),
             how=check_sampling(Sampling(temperature, top_k, top_p, min_p, repetition_penalty, no_repeat_ngram)),
-            rng=_rng(seed, index),
+            rng=stream_rng(seed, index),
             tokens=tokens,
             stop=stop,
             banned=() if unknown is None else (unknown,),
@@ -175,13 +186,15 @@ class LanguageModel:
         brings = self.tokenizer.level in ("word", "bpe", "unigram")
         return _WithoutBlank(decoder) if brings and prompt.endswith(" ") else decoder
 
-    def _encode_prompt(self, text: str, allow_unknown: bool) -> Ids:
+    def encode(self, text: str, *, allow_unknown: bool = False) -> Ids:
+        """The ids ``(T,)`` of ``text``. Raises TextError, naming them, on characters or words the model never saw,
+        unless they are allowed."""
         unknown = [] if allow_unknown else self.unknown(text)
         if unknown:
             kind = ("word" if self.tokenizer.level == "word" else "character") + "s" * (len(unknown) > 1)
             named = ", ".join(map(repr, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
             raise TextError(
-                f"the prompt holds {len(unknown)} {kind} that the model never saw: {named}; "
+                f"the text holds {len(unknown)} {kind} that the model never saw: {named}; "
                 "leave them out, or allow unknown ones (--allow-unknown)"
             )
         return self.tokenizer.encode(text)
@@ -246,7 +259,7 @@ class LanguageModel:
             text,
             gap_tokens=gap_tokens,
             sampler=sampler if temperature > 0 else None,
-            rng=_rng(seed),
+            rng=stream_rng(seed),
             alternatives=alternatives,
         )
 
@@ -254,27 +267,15 @@ class LanguageModel:
 
     def save_state(self, path: str | Path) -> None:
         """Write ``state`` to a file. Raises ConfigError when there is none yet."""
-        engine = self._forward()
+        engine = self.forward()
         if self.state is None:
             raise ConfigError("there is no state to save yet; call start or write something first")
         save_state(path, self.state, engine)
 
     def load_state(self, path: str | Path) -> State:
         """Read a state that this model saved; it becomes ``state``. Raises BundleError when it is not one."""
-        self.state = load_state(path, self._forward())
+        self.state = load_state(path, self.forward())
         return self.state
-
-    def _forward(self) -> Engine:
-        if isinstance(self.engine, BidirectionalEngine):
-            raise ConfigError(
-                "this model reads in both directions: it scores and fills gaps (ostinato fill) but cannot write on; "
-                "train one without --bidirectional"
-            )
-        return self.engine
-
-
-def _rng(seed: int | None, index: int = 0) -> np.random.Generator:
-    return stream_rng(secrets.randbits(32) if seed is None else seed, index)
 
 
 class _WithoutBlank:

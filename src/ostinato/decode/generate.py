@@ -68,9 +68,11 @@ def _overlap(text: str, stop: str) -> int:
     return next((n for n in lengths if text.endswith(stop[:n])), 0)
 
 
-def stream_rng(seed: int, index: int = 0) -> np.random.Generator:
+def stream_rng(seed: int | None, index: int = 0) -> np.random.Generator:
     """The random numbers of sample ``index``: they depend on the seed and the index, not on how many samples there
-    are. Raises ConfigError on a negative seed."""
+    are; without a seed they are others every time. Raises ConfigError on a negative seed."""
+    if seed is None:
+        return np.random.default_rng()
     if seed < 0:
         raise ConfigError(f"seed is {seed}; expected 0 or more")
     return np.random.default_rng([seed, index])

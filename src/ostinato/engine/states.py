@@ -1,9 +1,11 @@
-"""States as files: safetensors with the fingerprint of the model that made them."""
+"""States as files: safetensors with the fingerprint of the model that made them, and with a note where wanted."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+import numpy as np
 import safetensors
 import safetensors.numpy
 
@@ -11,14 +13,22 @@ from ostinato.engine.engine import Engine
 from ostinato.errors import BundleError
 from ostinato.types import State
 
+_NOTE = "note"  # beside the arrays, not in the header: that may hold no more than 100 MB
 
-def save_state(path: str | Path, state: State, engine: Engine) -> None:
-    """Write ``state`` of ``engine`` to a file, in one move. Raises BundleError when it cannot be written."""
+
+def save_state(path: str | Path, state: State, engine: Engine, note: str = "") -> None:
+    """Write ``state`` of ``engine``, and a ``note`` with it, to a file, in one move.
+
+    Raises BundleError when it cannot be written.
+    """
     path = Path(path)
-    metadata = {"model": engine.fingerprint, "state": str(hash(state))}
+    arrays: dict[str, np.ndarray] = dict(state.arrays)
+    if note:
+        arrays[_NOTE] = np.frombuffer(note.encode(), np.uint8)
+    metadata = {"model": engine.fingerprint, "state": str(hash(state)), "note": _digest(note.encode())}
     part = path.with_name(path.name + ".part")
     try:
-        part.write_bytes(safetensors.numpy.save(dict(state.arrays), metadata))
+        part.write_bytes(safetensors.numpy.save(arrays, metadata))
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -27,6 +37,11 @@ def save_state(path: str | Path, state: State, engine: Engine) -> None:
 
 def load_state(path: str | Path, engine: Engine) -> State:
     """Read a state that ``save_state`` wrote. Raises BundleError when it is missing, damaged or of another model."""
+    return load_noted_state(path, engine)[0]
+
+
+def load_noted_state(path: str | Path, engine: Engine) -> tuple[State, str]:
+    """As ``load_state``, with the note; without one it is empty."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -37,9 +52,15 @@ def load_state(path: str | Path, engine: Engine) -> State:
         raise BundleError(f"{path} is not a saved state or is damaged: {error}") from None
     if metadata.get("model") != engine.fingerprint:
         raise BundleError(f"{path} is not a state of this model; load it with the model that saved it")
+    note = arrays.pop(_NOTE, np.zeros(0, np.uint8)).tobytes()
     state = State({name: arrays[name] for name in sorted(arrays)})
     shapes = {name: array.shape[1:] for name, array in state.arrays.items()}
     expected = {name: (width,) for name, width in engine.state_widths.items()}
-    if shapes != expected or metadata.get("state") != str(hash(state)):
+    whole = metadata.get("state") == str(hash(state)) and metadata.get("note", _digest(b"")) == _digest(note)
+    if shapes != expected or not whole:
         raise BundleError(f"{path} is damaged: its contents do not match what was saved")
-    return state
+    return state, note.decode("utf-8", "replace")
+
+
+def _digest(note: bytes) -> str:
+    return hashlib.blake2b(note, digest_size=16).hexdigest()
