@@ -7,6 +7,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from runs import NAMES
 from small_models import config, tokenizer, weights, write_folder
 
@@ -365,6 +366,7 @@ class TestFiles:
             lambda note: {**note, "turns": note["turns"][1:]},
             lambda note: {**note, "turns": note["turns"][::-1]},
             lambda note: {**note, "turns": note["turns"][:2]},
+            lambda note: {**note, "turns": [*note["turns"], note["turns"][0]]},
             lambda note: {**note, "turns": [{**turn, "text": 3} for turn in note["turns"]]},
             lambda note: {**note, "turns": [{**turn, "tokens": "3"} for turn in note["turns"]]},
             lambda note: {**note, "turns": [{**turn, "nats": True} for turn in note["turns"]]},
@@ -391,6 +393,9 @@ class TestFiles:
         lm.start("to be")
         lm.save_state(tmp_path / "state")
         assert load_noted_state(tmp_path / "state", lm.engine) == (lm.state, "")
+        before_notes = {"model": lm.engine.fingerprint, "state": str(hash(lm.state))}
+        (tmp_path / "old").write_bytes(safetensors.numpy.save(dict(lm.state.arrays), before_notes))
+        assert lm.load_state(tmp_path / "old") == lm.load_state(tmp_path / "state")
 
 
 def test_it_is_in_the_public_face(tmp_path):

@@ -19,6 +19,7 @@ VERBS = {
     "demo": "The main job on text that every Python carries, in under two minutes.",
     "train": "Text files in, a model folder out.",
     "sample": "Let a model write.",
+    "chat": "Talk with a model.",
     "score": "How well a model predicts a text: perplexity, bits per character and byte.",
     "fill": "Let a bidirectional model fill the gaps in a text.",
     "translate": "Lines of one language to lines of another.",
