@@ -56,9 +56,9 @@ def test_turns_topics_and_text(file):
 
 
 def test_the_text_gives_itself_again(file):
-    once = Conversations([file(FILE)])
+    once = Conversations([file(FILE + "\n #  indented \n #hash\ne\n")])
     again = Conversations([file("".join(once.chunks()), "again")])
-    assert "".join(again.chunks()) == TEXT
+    assert "".join(again.chunks()) == TEXT + "#hash\ne\n\n"
     assert again.fingerprint() == once.fingerprint()
 
 

@@ -144,11 +144,11 @@ def _transcripts(file: Corpus, name: str) -> Iterator[Transcript]:
     turns: list[str] = []
     for number, line in enumerate(_lines(file), start=1):
         turn = normalise(line)
-        if line.startswith(HEADING):
+        if turn.startswith(HEADING):
             if turns:
                 raise TextError(f"{name}, line {number}: a heading among turns; put an empty line before it")
             _refuse_bare(name, bare)
-            topic, bare = normalise(line.removeprefix(HEADING)), number
+            topic, bare = turn.removeprefix(HEADING), number
         elif turn:
             turns.append(turn)
             bare = 0
