@@ -220,7 +220,7 @@ def test_importing_the_package_costs_next_to_nothing() -> None:
     assert not (HEAVY | {"numpy", "rich", "cyclopts"}) & loaded_after("import ostinato")
 
 
-@pytest.mark.parametrize("arguments", ["'--help'", "'sample', '--help'", "'train', '--help'"])
+@pytest.mark.parametrize("arguments", ["'--help'", "'sample', '--help'", "'chat', '--help'", "'train', '--help'"])
 def test_help_is_shown_without_torch(arguments: str) -> None:
     assert not {"torch", "matplotlib"} & loaded_after(HELP.format(arguments))
 
@@ -229,7 +229,8 @@ def test_a_model_is_loaded_and_writes_and_scores_without_torch(tmp_path: Path) -
     folder = write_folder(tmp_path / "model")
     code = (
         f"import ostinato\nlm = ostinato.load({str(folder)!r})\n"
-        "assert len(lm.generate('to be', tokens=5, seed=1)) >= 5\nassert lm.score('to be').nats > 0"
+        "assert len(lm.generate('to be', tokens=5, seed=1)) >= 5\nassert lm.score('to be').nats > 0\n"
+        "assert ostinato.Conversation(lm).reply('to be', 5)"
     )
     assert not {"torch", "matplotlib"} & loaded_after(code)
 

@@ -124,9 +124,10 @@ def open_vocabulary(texts: dict[str, str], count: int) -> dict[str, Any]:
     order, model = _best(ids, tokenizer.vocab_size)
     nats = model.token_nats(ids["test"])[_of_turns(ids["test"], tokenizer.boundary_id)].sum()
     rare, spelt = (_unknown_words(tokenizer, texts[name]) for name in ("train", "test"))
-    chars = build(TokenizerOptions("char"), lambda: iter(["".join(rare), "".join(texts.values())]))
-    spelling = NgramModel.fit(chars.encode("".join(rare)), 6, chars.vocab_size)
-    nats += spelling.nats(chars.encode("".join(spelt)))
+    if spelt:
+        chars = build(TokenizerOptions("char"), lambda: iter(texts.values()))  # so that no letter is unknown
+        spelling = NgramModel.fit(chars.encode("".join(rare)), 6, chars.vocab_size)
+        nats += spelling.nats(chars.encode("".join(spelt)))
     return {
         "order": order,
         "tokens": tokenizer.vocab_size,
