@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from runs import NAMES, introductions
 
@@ -65,12 +66,20 @@ def test_without_the_empty_lines_it_is_the_score_of_the_turns(recipe, parts, tal
     assert found["turn"]["perplexity"] == pytest.approx(scored.word_perplexity, rel=1e-5)
 
 
+def test_empty_lines_are_no_part_of_a_turn(recipe):
+    assert recipe._of_turns(np.array([0, 5, 0, 0, 7, 8, 0, 0, 0]), boundary=0).tolist() == [1, 2, 4, 5, 6]
+
+
 def test_no_word_is_free_for_the_ngram_over_words(recipe):
-    """One word of eleven is another: known, or one that has to be spelt."""
+    """The last word was never seen: it costs more the longer it is to spell."""
     train = "you and me and you and me\n" * 60 + "apple plum pear peach\n"
-    texts = {name: {"train": train, "valid": "you and me\n", "test": "you and me\n" * 3} for name in ("known", "new")}
-    texts["new"]["test"] = "you and me\n" * 2 + "you and grape\n"
-    texts["known"]["test"] = "you and me\n" * 2 + "you and and\n"
-    known, new = (recipe.open_vocabulary(texts[name], 12) for name in ("known", "new"))
-    assert (known["spelt"], new["spelt"]) == (0, 1)
-    assert math.log(new["perplexity"] / known["perplexity"]) * 12 > len("grape") * math.log(2)
+
+    def nats(last):
+        texts = {"train": train, "valid": "you and me\n", "test": f"you and me\nyou and {last}\n"}
+        found = recipe.open_vocabulary(texts, count=8)
+        assert found["spelt"] == (last != "me")
+        return math.log(found["perplexity"]) * 8
+
+    known, short, long = nats("me"), nats("grape"), nats("grapegrape")
+    assert short - known > 5 * math.log(2)
+    assert long - short > 5 * math.log(2)
