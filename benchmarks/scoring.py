@@ -2,7 +2,7 @@
 
     GOMP_SPINCOUNT=500 python benchmarks/scoring.py [--rounds 5] [--threads 2]
 
-One stream of characters, V 67, two LSTM layers of H 512. Ours is all that the verb does: UTF-8 in, tokens, scores, sums.
+One stream of characters, V 67, two LSTM layers of H 512. Ours is all that the verb does: text to tokens, scores, sums.
 The peer's is nn.LSTM, output layer and cross entropy over ids that lie ready, 1,024 at a time, its state carried. Both
 give the same nats. With --memory REPEATS one process scores the text so many times over as one stream and says its peak
 memory: flat, if ten times the text take no more.

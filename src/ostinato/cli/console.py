@@ -123,7 +123,7 @@ class TrainConsole(Listener):
             if part in summary:
                 self._say(f"{title:8} {results(summary['task'], summary[part])}")
         folder = summary["folder"]
-        self._say(f"model    {folder}\nnext     {next_step(folder, self._model)}")
+        self._say(f"model    {folder}\nnext     {next_step(folder, self._model, summary['task'])}")
 
     def _stop_progress(self) -> None:
         if self._progress.live.is_started:  # stopping one that never started prints an empty line

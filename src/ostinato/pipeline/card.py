@@ -13,7 +13,13 @@ from ostinato.config import ModelConfig
 def write_card(name: str, model: Architecture, summary: Mapping[str, Any]) -> str:
     """Markdown from the summary that config.json also holds."""
     closing = "`training/run.toml` holds every setting with its reason, `training/metrics.jsonl` the course of it."
-    return _card(name, f"A recurrent model that {model.purpose}, made by Ostinato.", _rows(summary), model, closing)
+    return _card(
+        name,
+        f"A recurrent model that {model.purpose}, made by Ostinato.",
+        _rows(summary),
+        _usage(name, model, summary),
+        closing,
+    )
 
 
 def write_copy_card(name: str, original: str, model: Architecture, weights: Weights, summary: Mapping[str, Any]) -> str:
@@ -28,29 +34,29 @@ def write_copy_card(name: str, original: str, model: Architecture, weights: Weig
     closing = "It cannot be trained on; that is for the original."
     if weights == "int8":
         closing += f" `ostinato {model.verb} {name} FILE` measures what the copy does in eight bits."
-    return _card(name, about + ".", [*rows, ("weights", weights)], model, closing)
+    return _card(name, about + ".", [*rows, ("weights", weights)], _usage(name, model, summary), closing)
 
 
-def _card(name: str, about: str, rows: list[tuple[str, str]], model: Architecture, closing: str) -> str:
+def _card(name: str, about: str, rows: list[tuple[str, str]], usage: list[str], closing: str) -> str:
     lines = [f"# {name}", "", about, "", "| | |", "|---|---|"]
     lines += [f"| {title} | {value} |" for title, value in rows]
-    lines += ["", "```", *_usage(name, model), "```", "", closing]
+    lines += ["", "```", *usage, "```", "", closing]
     return "\n".join(lines) + "\n"
 
 
-def _usage(name: str, model: Architecture) -> list[str]:
+def _usage(name: str, model: Architecture, summary: Mapping[str, Any]) -> list[str]:
     """What may be done with it."""
-    use = [f"ostinato {model.verb} {name} FILE"]
-    if isinstance(model, ModelConfig):
-        use.insert(0, next_step(name, model))
-    return use
+    first, scoring = next_step(name, model, str(summary.get("task", "lm"))), f"ostinato score {name} FILE"
+    return [first, scoring] if isinstance(model, ModelConfig) else [f"{first} FILE"]
 
 
-def next_step(folder: str, model: Architecture) -> str:
+def next_step(folder: str, model: Architecture, task: str) -> str:
     """The command to try first."""
     if not isinstance(model, ModelConfig):
         return f"ostinato {model.verb} {folder}"
-    return f'ostinato fill {folder} "some ___ text"' if model.bidirectional else f"ostinato sample {folder}"
+    if model.bidirectional:
+        return f'ostinato fill {folder} "some ___ text"'
+    return f"ostinato {'chat' if task == 'dialogue' else 'sample'} {folder}"
 
 
 def duration(seconds: float) -> str:
@@ -94,5 +100,6 @@ def _translation_results(scores: Mapping[str, Any]) -> str:
 
 _RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "lm": _language_results,
+    "dialogue": _language_results,
     "translate": _translation_results,
 }

@@ -1,4 +1,4 @@
-"""The task of ``--task lm``: a language model of a text."""
+"""The tasks ``lm`` and ``dialogue``: a language model of a text, or of conversations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class LanguageTask(Task):
     def __init__(self, texts: Sequence[str], given: Mapping[str, Any]) -> None:
         """Raises TextError or ConfigError when the text cannot be used, or is too short."""
         settings = names.TextSettings(**names.part(names.TextSettings, given))
-        self.prepared = prepare(texts, settings, given.get("minutes"))
+        self._task = given.get("task", "lm")
+        self.prepared = prepare(texts, settings, given.get("minutes"), conversations=self._task == "dialogue")
         self.fingerprint = self.prepared.fingerprint
         self._texts = [Path(text).name for text in texts]
         ids = self.prepared.store.parts["train"]
@@ -110,6 +111,7 @@ class LanguageTask(Task):
         """Sizes of model and text."""
         tokenizer = self.prepared.tokenizer
         return {
+            "task": self._task,
             "bidirectional": self._model.bidirectional,
             "level": tokenizer.level,
             "vocab": tokenizer.vocab_size,

@@ -7,11 +7,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 from ostinato.data.store import Store, open_store, write_store
 from ostinato.errors import BundleError, TextError
 from ostinato.pipeline.level import Level, choose_level
 from ostinato.pipeline.settings import TextSettings
+from ostinato.text.conversations import Conversations
 from ostinato.text.corpus import Corpus
 from ostinato.text.sources import cache_folder
 from ostinato.text.statistics import measure
@@ -39,12 +41,15 @@ class Prepared:
         return facts
 
 
-def prepare(texts: Sequence[str | Path], settings: TextSettings, minutes: float | None = None) -> Prepared:
+def prepare(
+    texts: Sequence[str | Path], settings: TextSettings, minutes: float | None = None, *, conversations: bool = False
+) -> Prepared:
     """Read, tokenize and store ``texts``, to be learned in so many minutes where that is known.
 
-    Raises TextError or ConfigError when they cannot be used.
+    ``conversations`` are read as ``Conversations`` says, and held out whole. Raises TextError or ConfigError when they
+    cannot be used.
     """
-    corpus = Corpus(texts)
+    corpus: Corpus | Conversations = Conversations(texts) if conversations else Corpus(texts)
     level = choose_level(settings, measure(corpus), minutes)
     parts = _parts(corpus, settings)
     fingerprint = _fingerprint(parts, level.options)
@@ -83,41 +88,68 @@ def _kept(folder: Path) -> tuple[Tokenizer, Store] | None:
         return None
 
 
+class _Part(Protocol):
+    """A part of the data, read in a stream."""
+
+    @property
+    def chars(self) -> int: ...
+
+    def chunks(self) -> Iterator[str]: ...
+
+    def fingerprint(self) -> Any: ...
+
+
 @dataclass(frozen=True)
-class _Part:
+class _Slice:
     """Characters ``start`` to ``stop`` of a corpus."""
 
     corpus: Corpus
     start: int
     stop: int
 
+    @property
+    def chars(self) -> int:
+        return self.stop - self.start
+
     def chunks(self) -> Iterator[str]:
         return self.corpus.slice_chars(self.start, self.stop)
 
+    def fingerprint(self) -> tuple[str, int, int]:
+        return self.corpus.fingerprint(), self.start, self.stop
 
-def _parts(corpus: Corpus, settings: TextSettings) -> dict[str, _Part]:
+
+def _parts(corpus: Corpus | Conversations, settings: TextSettings) -> dict[str, _Part]:
     share = settings.valid_share
-    cut = corpus.chars if share is None else int(corpus.chars * (1.0 - share))
-    parts = {"train": _Part(corpus, 0, cut)}
+    parts: dict[str, _Part] = {"train": _whole(corpus)}
     if share is None:
-        valid = Corpus([settings.valid])
-        parts["valid"] = _Part(valid, 0, valid.chars)
+        parts["valid"] = _other(corpus, settings.valid)
+    elif isinstance(corpus, Conversations):
+        parts["train"], parts["valid"] = corpus.split(share)
     else:
-        parts["valid"] = _Part(corpus, cut, corpus.chars)
+        cut = int(corpus.chars * (1.0 - share))
+        parts = {"train": _Slice(corpus, 0, cut), "valid": _Slice(corpus, cut, corpus.chars)}
     if settings.test is not None:
-        test = Corpus([settings.test])
-        parts["test"] = _Part(test, 0, test.chars)
-    if cut == 0 or parts["valid"].stop == parts["valid"].start:
+        parts["test"] = _other(corpus, settings.test)
+    if parts["train"].chars == 0 or parts["valid"].chars == 0:
         raise TextError(
             f"the text has {corpus.chars} characters, too few to hold some out; give more text or --valid FILE"
         )
     return parts
 
 
+def _whole(corpus: Corpus | Conversations) -> _Part:
+    return corpus if isinstance(corpus, Conversations) else _Slice(corpus, 0, corpus.chars)
+
+
+def _other(corpus: Corpus | Conversations, name: str) -> _Part:
+    """Another file, read as the corpus is."""
+    return _whole(type(corpus)([name]))
+
+
 def _fingerprint(parts: dict[str, _Part], options: TokenizerOptions) -> str:
     what = {
         "format": _FORMAT,
-        "parts": {name: (part.corpus.fingerprint(), part.start, part.stop) for name, part in parts.items()},
+        "parts": {name: part.fingerprint() for name, part in parts.items()},
         "tokenizer": asdict(options),
     }
     return hashlib.blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -24,7 +24,7 @@ from ostinato.config import ACTIVATIONS, CELLS, ModelConfig, Regularisers, check
 from ostinato.errors import ConfigError
 from ostinato.training.settings import OPTIMISERS, SCHEDULES, TrainingConfig
 
-TASKS = ("lm", "translate")
+TASKS = ("lm", "dialogue", "translate")
 LEVELS = ("auto", "char", "byte", "word", "bpe", "unigram")
 DEVICES = ("auto", "cpu", "cuda")
 BUDGETS = ("minutes", "epochs", "steps")

@@ -10,6 +10,7 @@ from ostinato.pipeline.task import Task
 
 _HOMES = {
     "lm": ("ostinato.pipeline.language", "LanguageTask"),
+    "dialogue": ("ostinato.pipeline.language", "LanguageTask"),
     "translate": ("ostinato.pipeline.translate", "TranslateTask"),
 }
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from ostinato.text.codepoints import MAX_CODE, code_points
-from ostinato.text.corpus import Corpus
 from ostinato.text.words import Splitter, count_words
 
 SAMPLE = 4_000_000
@@ -36,9 +37,22 @@ class TextStatistics:
     """Share of Chinese, Japanese and such characters."""
 
 
-def measure(corpus: Corpus, sample: int = SAMPLE) -> TextStatistics:
+class Readable(Protocol):
+    """A text that can be read in a stream: a ``Corpus``, or ``Conversations``."""
+
+    @property
+    def chars(self) -> int:
+        """Its length in characters."""
+        ...
+
+    def chunks(self) -> Iterator[str]:
+        """The text from its beginning."""
+        ...
+
+
+def measure(corpus: Readable, sample: int = SAMPLE) -> TextStatistics:
     """Look closely at the first ``sample`` characters. Raises TextError as reading the corpus does."""
-    text = "".join(corpus.slice_chars(0, sample))
+    text = _beginning(corpus.chunks(), sample)
     seen = np.bincount(code_points(text), minlength=MAX_CODE)
     tokenized = _looks_tokenized(text)
     words = _words(text, tokenized)
@@ -50,6 +64,16 @@ def measure(corpus: Corpus, sample: int = SAMPLE) -> TextStatistics:
         tokenized=tokenized,
         cjk=sum(int(seen[low : high + 1].sum()) for low, high in _CJK) / max(len(text), 1),
     )
+
+
+def _beginning(chunks: Iterator[str], sample: int) -> str:
+    pieces, size = [], 0
+    for piece in chunks:
+        pieces.append(piece)
+        size += len(piece)
+        if size >= sample:
+            break
+    return "".join(pieces)[:sample]
 
 
 def _looks_tokenized(text: str) -> bool:
