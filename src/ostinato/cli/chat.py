@@ -77,7 +77,8 @@ def chat(
     seed
         The same seed gives the same replies to the same turns.
     allow_unknown
-        Read characters or words that the model never saw as unknown ones.
+        Read characters that the model never saw as unknown ones, instead of refusing the line. Unknown words always
+        are: people say what they like.
     json
         One JSON object a turn: turn, user, reply, tokens, logprob (nats, under the model itself); one for each command;
         error where a line was refused.
@@ -90,14 +91,15 @@ def chat(
         "repetition_penalty": repetition_penalty,
         "no_repeat_ngram": no_repeat_ngram,
         "seed": seed,
-        "allow_unknown": allow_unknown,
     }
     # Before anything is said: a setting out of range would refuse every line.
     check_sampling(Sampling(temperature, top_k, top_p, min_p, repetition_penalty, no_repeat_ngram))
     stream_rng(seed)
     if tokens < 1:
         raise ConfigError(f"tokens is {tokens}; expected 1 or more")
-    session = _Session(Conversation(load(model)), tokens, options, _face(json))
+    lm = load(model)
+    options["allow_unknown"] = allow_unknown or lm.tokenizer.level == "word"
+    session = _Session(Conversation(lm), tokens, options, _face(json))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal may not know every character
     if session.run() and not isinstance(session.face, _Terminal):
