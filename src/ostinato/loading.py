@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from ostinato import bundle
-from ostinato.architectures import TranslatorConfig
+from ostinato.architectures import ClassifierConfig, TranslatorConfig
 from ostinato.bundle import Bundle
+from ostinato.classifier import Classifier, classifier
 from ostinato.config import ModelConfig
 from ostinato.language_model import LanguageModel, language_model
 from ostinato.translator import Translator, translator
 
-_FACES: Mapping[type[Any], Callable[[Any], Any]] = {ModelConfig: language_model, TranslatorConfig: translator}
+_FACES: Mapping[type[Any], Callable[[Any], Any]] = {
+    ModelConfig: language_model,
+    TranslatorConfig: translator,
+    ClassifierConfig: classifier,
+}
 
 
-def load(folder: str | Path) -> LanguageModel | Translator:
+def load(folder: str | Path) -> LanguageModel | Translator | Classifier:
     """The model in a folder that ``train`` or ``export`` made: a LanguageModel, or what else its task asks for.
 
     Raises BundleError when it is missing, damaged or foreign.
@@ -24,7 +29,7 @@ def load(folder: str | Path) -> LanguageModel | Translator:
     return face_of(bundle.load(folder))
 
 
-def face_of(found: Bundle[Any]) -> LanguageModel | Translator:
+def face_of(found: Bundle[Any]) -> LanguageModel | Translator | Classifier:
     """The Python face of a model folder as read. Raises BundleError when its files do not belong together."""
-    face: LanguageModel | Translator = _FACES[type(found.model)](found)
+    face: LanguageModel | Translator | Classifier = _FACES[type(found.model)](found)
     return face

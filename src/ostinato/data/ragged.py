@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,3 +102,17 @@ class Buckets:
             pool = self._order[first : first + _POOL * self._batch]
             pool[:] = pool[np.argsort(-self._lengths[pool], kind="stable")]
         self._batches = rng.permutation(self.steps)
+
+
+def by_size(lengths: NDArray[np.integer], most: int) -> Iterator[NDArray[np.intp]]:
+    """All of the sequences ``lengths (n,)``, each once, in batches of about equal length, the longest first in each.
+
+    A batch has at most ``most`` elements, padding included; a sequence longer than that is by itself.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    first = 0
+    while first < len(order):
+        longest = max(1, int(lengths[order[first]]))
+        count = max(1, most // longest)
+        yield order[first : first + count]
+        first += count

@@ -3,59 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.config import ModelConfig
-from ostinato.engine.stack import Layer, normalise, project, read_layer
-from ostinato.types import Floats
+from ostinato.engine.stack import Layer, find_norm, make_layer, normalise, project
+from ostinato.types import Floats, Ids
 
-Lengths = NDArray[np.integer[Any]]
+ROWS = 1024
+"""Steps times rows whose gates are held at once."""
+
+_SIDES = ("left_to_right", "right_to_left")
 
 
 class Encoder:
-    """Each layer reads the outputs of both directions of the one below."""
+    """Layers that read in both directions, each both directions of the one below."""
 
     def __init__(self, model: ModelConfig, tensors: Mapping[str, Floats], prefix: str = "encoder.") -> None:
-        """``tensors`` are a bundle's; those of the encoder begin with ``prefix``."""
+        """``tensors`` are a bundle's; this encoder's begin with ``prefix``."""
         self._residual = model.residual
-        self._layers: list[tuple[Layer, Layer]] = []
-        self._norms: list[tuple[Floats, Floats] | None] = []
-        for k in range(len(model.hidden)):
-            ahead, back = (
-                read_layer(model, tensors, f"{prefix}layers.{k}.{side}.") for side in ("left_to_right", "right_to_left")
-            )
-            norm = f"{prefix}norms.{k}."
-            self._layers.append((ahead, back))
-            self._norms.append((tensors[norm + "weight"], tensors[norm + "bias"]) if model.layer_norm else None)
+        depths = range(len(model.hidden))
+        self._layers = [
+            tuple(make_layer(model, tensors, f"{prefix}layers.{k}.{side}.") for side in _SIDES) for k in depths
+        ]
+        self._norms = [find_norm(model, tensors, f"{prefix}norms.{k}") for k in depths]
 
-    def read(self, x: Floats, lengths: Lengths) -> tuple[Floats, Floats]:
-        """Outputs ``(T, B, 2H)`` of ``x (T, B, I)``, 0 past a row's length, and the last ``h`` of both directions
-        of the last layer ``(B, 2H)``, before any normalisation."""
-        there = (np.arange(len(x))[:, None] < lengths)[:, :, None]
-        last = np.zeros((x.shape[1], 0), np.float32)
+    def read(self, x: Floats, lengths: NDArray[np.integer]) -> tuple[Floats, Floats]:
+        """Read ``x (T, B, I)``; give the last layer's outputs ``(T, B, 2H)``, and the last ``h`` of both its directions
+        ``(B, 2H)``, before any normalisation. Beyond a row's length outputs mean nothing.
+
+        Memory is that of the outputs of two layers, ``8 * T * B * (2H + 2H')`` bytes at most, H and H' their widths:
+        the right end has to be read before anything is known of the left.
+        """
+        last = x[0]
         for (ahead, back), norm in zip(self._layers, self._norms, strict=True):
-            forward = _run(ahead, x)
-            backward = reverse(_run(back, reverse(x, lengths)), lengths)
-            y = np.concatenate([forward, backward], axis=-1)
-            last = np.concatenate([forward[lengths - 1, np.arange(x.shape[1])], backward[0]], axis=-1)
+            there = _read(ahead, x)
+            here = reverse(_read(back, reverse(x, lengths)), lengths)
+            last = np.concatenate([there[lengths - 1, np.arange(x.shape[1])], here[0]], axis=-1)
+            y = np.concatenate([there, here], axis=-1)
             if self._residual and y.shape == x.shape:
                 y = y + x
-            x = np.where(there, y if norm is None else normalise(y, norm), np.float32(0))
+            x = normalise(y, norm)
         return x, last
 
 
-def _run(layer: Layer, x: Floats) -> Floats:
-    """Outputs ``(T, B, H)`` from zeros. Past a row's length they mean nothing: nothing that counts comes after them."""
-    zero = tuple(np.zeros((x.shape[1], layer.hidden), np.float32) for _ in layer.cell.parts)
-    return layer.run(project(x, layer.weights), zero)[0]
+Numbers = TypeVar("Numbers", Floats, Ids)
 
 
-def reverse(x: Floats, lengths: Lengths) -> Floats:
-    """``x (T, B, ...)`` with the first ``lengths[b]`` elements of each row b in reverse order, the rest in place."""
+def reverse(x: Numbers, lengths: NDArray[np.integer]) -> Numbers:
+    """``x (T, B, ...)`` with the first ``lengths[b]`` elements of each row b in reverse order, the rest in place.
+
+    A row that is read so from the left is read from its own last element; what comes after is never looked back at.
+    """
     t = np.arange(len(x))[:, None]
-    source = np.where(t < lengths, lengths - 1 - t, t)
-    reversed_: Floats = x[source, np.arange(x.shape[1])]
-    return reversed_
+    return x[np.where(t < lengths, lengths - 1 - t, t), np.arange(x.shape[1])]
+
+
+def _read(layer: Layer, x: Floats) -> Floats:
+    """Outputs ``(T, B, H)`` of a layer that reads ``x (T, B, I)`` from a state of zeros, some steps at a time."""
+    T, B, _ = x.shape
+    outputs = np.empty((T, B, layer.hidden), np.float32)
+    state = tuple(np.zeros((B, layer.hidden), np.float32) for _ in layer.cell.parts)
+    steps = max(1, ROWS // B)
+    for t in range(0, T, steps):
+        outputs[t : t + steps], state = layer.run(project(x[t : t + steps], layer.weights), state)
+    return outputs

@@ -89,13 +89,15 @@ class Layer:
         native.recurrent_forward([layer], native.threads())
         return parts["h"][1:], tuple(part[-1] for part in parts.values())
 
-    def normalise(self, y: Floats) -> Floats:
-        """``normalise`` where the model has it."""
-        return y if self.norm is None else normalise(y, self.norm)
+
+Norm = tuple[Floats, Floats]
+"""Weight and bias of a layer norm."""
 
 
-def normalise(y: Floats, norm: tuple[Floats, Floats]) -> Floats:
-    """Layer norm (Ba et al. 2016) over the last axis, with weight and bias."""
+def normalise(y: Floats, norm: Norm | None) -> Floats:
+    """Layer norm (Ba et al. 2016) over the last axis; ``y`` itself where there is none."""
+    if norm is None:
+        return y
     centred = y - y.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
     return cast(Floats, centred / np.sqrt(variance + np.float32(1e-5)) * norm[0] + norm[1])
@@ -107,8 +109,10 @@ class Layers:
     def __init__(self, model: ModelConfig, tensors: Mapping[str, Floats], prefix: str) -> None:
         """``tensors`` are a bundle's; those of these layers begin with ``prefix``."""
         self._residual, self._skip_output = model.residual, model.skip_output
-        depth = range(len(model.hidden))
-        self.layers = tuple(read_layer(model, tensors, f"{prefix}layers.{k}.", f"{prefix}norms.{k}.") for k in depth)
+        self.layers = tuple(
+            make_layer(model, tensors, f"{prefix}layers.{k}.", find_norm(model, tensors, f"{prefix}norms.{k}"))
+            for k in range(len(model.hidden))
+        )
 
     def state_names(self) -> tuple[str, ...]:
         """``layers.0.h``, ``layers.0.c``, ``layers.1.h``, ..."""
@@ -142,7 +146,7 @@ class Layers:
             if self._residual:
                 below = x() if k == 0 else outputs[-1]
                 y = y + below if y.shape == below.shape else y
-            outputs.append(layer.normalise(y))
+            outputs.append(normalise(y, layer.norm))
         return np.concatenate(outputs, axis=-1) if self._skip_output else outputs[-1], tuple(last)
 
 
@@ -173,17 +177,16 @@ class Stack(Layers):
         return project(self._embedding[ids], self.layers[0].weights)
 
 
-def read_layer(model: ModelConfig, tensors: Mapping[str, Floats], start: str, norm: str = "") -> Layer:
-    """The layer whose weights begin with ``start``, its normalisation with ``norm``."""
+def make_layer(model: ModelConfig, tensors: Mapping[str, Floats], start: str, norm: Norm | None = None) -> Layer:
+    """The layer of ``model`` whose tensors, of a bundle, have names that begin with ``start``."""
     weights = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
-    return Layer(
-        model.cell,
-        model.activation,
-        reference.find(model.cell, model.activation),
-        weights,
-        (tensors[norm + "weight"], tensors[norm + "bias"]) if model.layer_norm and norm else None,
-        model.zoneout,
-    )
+    cell = reference.find(model.cell, model.activation)
+    return Layer(model.cell, model.activation, cell, weights, norm, model.zoneout)
+
+
+def find_norm(model: ModelConfig, tensors: Mapping[str, Floats], name: str) -> Norm | None:
+    """The normalisation ``name`` of a bundle; None where the model has none."""
+    return (tensors[f"{name}.weight"], tensors[f"{name}.bias"]) if model.layer_norm else None
 
 
 def check_ids(ids: NDArray[Any], vocab: int) -> None:

@@ -17,7 +17,7 @@ from ostinato.errors import TrainingError
 from ostinato.training import checkpoint
 from ostinato.training.metrics import BITS, MetricsFile, peak_memory
 from ostinato.training.objective import Evaluation, Objective
-from ostinato.training.optim import Updater
+from ostinato.training.optim import RateFactors, Updater
 from ostinato.training.schedule import Budget, rate
 from ostinato.training.settings import TrainingConfig
 
@@ -90,6 +90,8 @@ class Surroundings:
     watch: Callable[[Report], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
     """Asked after every step; when it says true the run saves a checkpoint and ends."""
+    factors: RateFactors | None = None
+    """What the rate of each parameter is multiplied with; None: all learn at the same rate."""
 
     @property
     def checkpoint(self) -> Path:
@@ -140,7 +142,7 @@ class Trainer:
     ) -> None:
         self.model, self.config, self.objective, self.held_out = model, config, objective, held_out
         self.budget, self.around = budget, around
-        self.updater = Updater(model, config, weight_decay)
+        self.updater = Updater(model, config, weight_decay, around.factors)
         self.progress = Progress()
         self.state = objective.start()
         self._rate = 0.0
@@ -213,10 +215,11 @@ class Trainer:
         progress.step += 1
         progress.place = self.objective.after(progress.place)
         progress.tokens += loss.tokens
-        self._rate = rate(self.config, self._fraction()) * progress.rate_scale
+        fraction = self._fraction()
+        self._rate = rate(self.config, fraction) * progress.rate_scale
         nats, before, after = float(loss.nats.detach()), math.nan, math.nan
         if math.isfinite(nats):
-            before, after = self.updater.step(self._rate)
+            before, after = self.updater.step(self._rate, fraction)
         if not math.isfinite(before):
             self._skip()
             return

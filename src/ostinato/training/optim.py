@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,12 +14,23 @@ from ostinato.kernels import native
 from ostinato.kernels.autograd import compiled
 from ostinato.training.settings import TrainingConfig
 
+RateFactors = Callable[[float], Mapping[str, float]]
+"""From the share of the budget that is used up to what the rate of each parameter is multiplied with, by name. Where it
+is 0 the parameter is left alone: its gradient does not count in the norm, and the optimiser does not hear of it."""
 
-def make_optimiser(model: nn.Module, config: TrainingConfig, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019), SGD with momentum, or RMSprop; weight decay falls on matrices only."""
+
+def make_optimiser(
+    model: nn.Module, config: TrainingConfig, weight_decay: float, *, each: bool = False
+) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019), SGD with momentum, or RMSprop; weight decay falls on matrices only.
+
+    With ``each`` every parameter is a group, so that it can have a rate of its own.
+    """
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    if each:
+        groups = [{**group, "params": [p]} for group in groups for p in group["params"]]  # type: ignore[attr-defined]
     if config.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
     if config.optimiser == "rmsprop":
@@ -80,17 +91,27 @@ class Average:
 class Updater:
     """One step from gradients to weights: clipping, the optimiser, the average."""
 
-    def __init__(self, model: nn.Module, config: TrainingConfig, weight_decay: float) -> None:
-        self.optimiser = make_optimiser(model, config, weight_decay)
+    def __init__(
+        self, model: nn.Module, config: TrainingConfig, weight_decay: float, factors: RateFactors | None = None
+    ) -> None:
+        """With ``factors`` every step is torch's: the core's has one rate, and one count of steps, for all."""
+        self.optimiser = make_optimiser(model, config, weight_decay, each=factors is not None)
         self.average = Average(model, config.average) if config.average else None
         self._weights = list(model.parameters())
+        self._names = {p: name for name, p in model.named_parameters()}
+        self._factors = factors
         self._clip, self._clip_value = config.clip, config.clip_value
 
-    def step(self, rate: float) -> tuple[float, float]:
-        """The global norm of the gradients before clipping and after. Nothing changes when it is not finite."""
+    def step(self, rate: float, fraction: float = 0.0) -> tuple[float, float]:
+        """The global norm of the gradients before clipping and after. Nothing changes when it is not finite.
+
+        ``fraction`` is the share of the budget that is used up.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        possible = all(p.grad is not None and compiled.possible(p) for p in self._weights)
+        if self._factors is not None:
+            self._scale_rates(self._factors(fraction))
+        possible = self._factors is None and all(p.grad is not None and compiled.possible(p) for p in self._weights)
         if isinstance(self.optimiser, torch.optim.AdamW) and possible:
             return self._compiled_step(rate)
         before, after = clip_gradients(self._weights, self._clip, self._clip_value)
@@ -99,6 +120,14 @@ class Updater:
             if self.average is not None:
                 self.average.update()
         return before, after
+
+    def _scale_rates(self, factors: Mapping[str, float]) -> None:
+        for group in self.optimiser.param_groups:
+            (p,) = group["params"]
+            factor = factors[self._names[p]]
+            group["lr"] *= factor
+            if factor == 0.0:
+                p.grad = None
 
     def _compiled_step(self, rate: float) -> tuple[float, float]:
         averages = dict(zip(self._weights, self.average.weights, strict=True)) if self.average else {}
