@@ -9,6 +9,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ostinato.dialogue import Conversation as Conversation
+    from ostinato.classifier import Classified as Classified
+    from ostinato.classifier import Classifier as Classifier
     from ostinato.errors import OstinatoError as OstinatoError
     from ostinato.language_model import LanguageModel as LanguageModel
     from ostinato.loading import load as load
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 # Imported on first use, so that `import ostinato` and `ostinato --help` cost next to nothing.
 _HOMES = {
     "Conversation": "ostinato.dialogue",
+    "Classified": "ostinato.classifier",
+    "Classifier": "ostinato.classifier",
     "LanguageModel": "ostinato.language_model",
     "OstinatoError": "ostinato.errors",
     "Scored": "ostinato.score.report",
@@ -33,6 +37,8 @@ _HOMES = {
 
 __all__ = [
     "Conversation",
+    "Classified",
+    "Classifier",
     "LanguageModel",
     "OstinatoError",
     "Scored",

@@ -134,6 +134,25 @@ def _colours(name: str, values: Floats) -> dict[str, Any]:
     return {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
 
 
+def draw_reliability(bins: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
+    """Draw how often a label is right over the probability it was given, and how many texts have such a one.
+
+    ``bins`` are those of ``score.calibration.reliability``, as JSON, by the name of a curve.
+    """
+    with _figure(path, (5, 5)) as figure:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        upper.plot([0, 1], [0, 1], ":", color="grey", lw=1)
+        for k, (name, each) in enumerate(bins.items()):
+            confidence = [one["confidence"] for one in each]
+            upper.plot(confidence, [one["accuracy"] for one in each], "o" + _STYLES[k % len(_STYLES)], ms=3, label=name)
+            lower.plot(confidence, [one["count"] for one in each], "o" + _STYLES[k % len(_STYLES)], ms=3)
+        upper.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+        lower.set(xlabel="probability of the label", ylabel="texts")
+        upper.grid(alpha=0.3)
+        lower.grid(alpha=0.3)
+        upper.legend()
+
+
 @contextmanager
 def _figure(path: Path, size: tuple[float, float]) -> Iterator[Any]:
     """A figure that is written to ``path`` at the end. The same numbers give the same bytes."""

@@ -53,7 +53,7 @@ def test_engine_scores_as_the_model(changes):
     model = classifier(config(**changes))
     rows = texts()
     expected = model.scores(*batch(rows)).numpy()
-    assert np.abs(expected).max() > 0.5
+    assert np.abs(expected).max() > 0.1
     close(engine_of(model).logits(rows), expected)
 
 

@@ -19,7 +19,20 @@ from ostinato.pipeline.task import Task
 from ostinato.training.loop import Report
 from ostinato.training.plan import Plan
 
-SHOWN = ("level", "cell", "layers", "hidden", "embed", "tied", "batch", "bptt", "lr", "dropout", "evaluations")
+SHOWN = (
+    "level",
+    "cell",
+    "layers",
+    "hidden",
+    "embed",
+    "tied",
+    "pooling",
+    "batch",
+    "bptt",
+    "lr",
+    "dropout",
+    "evaluations",
+)
 
 
 class TrainConsole(Listener):
@@ -64,8 +77,9 @@ class TrainConsole(Listener):
         """Say what the data is."""
         how = "reused from an earlier run" if task.reused else f"prepared in {seconds:.1f} s"
         self._say(f"text     {task.data}; {how}")
+        self._unit = task.unit
 
-    def planned(self, plan: Plan, folder: str) -> None:
+    def planned(self, plan: Plan[Any], folder: str) -> None:
         """Show the choices and why."""
         self._folder = folder
         self._say(f"model    {plan.model.describe()}")
@@ -90,7 +104,7 @@ class TrainConsole(Listener):
                 done = f"{report.fraction:4.0%}  step {report.progress.step:,}"
                 self._say(f"{done}  {self._valid}  {_clock(report.seconds_left)} left")
         if report.kind == "step":
-            speed = f"{values['tokens_per_second']:,.0f} tokens/s"
+            speed = f"{values['tokens_per_second']:,.0f} {self._unit}/s"
             status = f"{_loss(values)}  {self._valid}  {speed}"
             self._progress.update(
                 self._task,

@@ -23,6 +23,7 @@ VERBS = {
     "score": "How well a model predicts a text: perplexity, bits per character and byte.",
     "fill": "Let a bidirectional model fill the gaps in a text.",
     "translate": "Lines of one language to lines of another.",
+    "classify": "Let a classifier say the label of every line.",
     "inspect": "Sizes of a model; pictures of its gradients and gates.",
     "export": "A copy of a model to ship; in eight bits at a quarter of the size.",
     "data": "Named corpora: list, fetch, verify.",

@@ -98,8 +98,20 @@ def _translation_results(scores: Mapping[str, Any]) -> str:
     return f"perplexity {scores['perplexity']:.2f} per token ({scores['pairs']:,} pairs)"
 
 
+def _classify_results(scores: Mapping[str, Any]) -> str:
+    if "macro_f1" not in scores:
+        return f"{scores['accuracy']:.2%} right, {scores['nats']:.4f} nats"
+    found = f"{scores['accuracy']:.2%} right, macro F1 {scores['macro_f1']:.4f}, {scores['nats']:.4f} nats "
+    found += f"({scores['texts']:,} texts)"
+    if "calibration" in scores:
+        error = scores["calibration"]
+        found += f", calibration error {error['before']:.2%}, {error['after']:.2%} at the model's temperature"
+    return found
+
+
 _RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "lm": _language_results,
     "dialogue": _language_results,
     "translate": _translation_results,
+    "classify": _classify_results,
 }

@@ -22,13 +22,15 @@ from ostinato.text.tokenizer import to_json
 from ostinato.training.evaluate import HeldOut
 from ostinato.training.metrics import BITS
 from ostinato.training.objective import Objective, TextObjective
-from ostinato.training.plan import TextSize, plan
+from ostinato.training.plan import Plan, TextSize, plan
 
 SAMPLE_TOKENS = {"char": 160, "byte": 160, "word": 40, "bpe": 60, "unigram": 60}
 
 
 class LanguageTask(Task):
     """A text, and the plan for a language model of it."""
+
+    plan: Plan[ModelConfig]
 
     def __init__(self, texts: Sequence[str], given: Mapping[str, Any]) -> None:
         """Raises TextError or ConfigError when the text cannot be used, or is too short."""

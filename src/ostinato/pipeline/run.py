@@ -23,7 +23,7 @@ from ostinato.pipeline import record
 from ostinato.pipeline import settings as names
 from ostinato.pipeline.card import write_card
 from ostinato.pipeline.listener import Listener
-from ostinato.pipeline.task import Part, Task
+from ostinato.pipeline.task import Part, Stage, Task
 from ostinato.pipeline.tasks import prepare_task
 from ostinato.text.sources import find
 from ostinato.training.loop import Progress, Report, Surroundings, Trainer
@@ -61,7 +61,9 @@ def train(
     folder = Path(out) if out is not None else record.default_folder(texts)
     environment = {} if resume else os.environ
     given = names.gather(settings, environment, Path(config) if config is not None else None)
-    names.check({**given, **({} if _budgets(given) else {"minutes": names.DEFAULT_MINUTES})})
+    minutes = names.MINUTES.get(given.get("task", "lm"), names.DEFAULT_MINUTES)
+    default = {} if _budgets(given) else {"minutes": minutes}
+    names.check({**given, **default})
     located, given = _locate(texts, given)
     if resume:
         note = record.read_note(folder)
@@ -72,7 +74,7 @@ def train(
         if not texts:
             raise ConfigError("no text was given; name one or more files, or - for standard input")
         note = {"texts": located, "given": record.plain(given)}
-        given = given if _budgets(given) else {**given, "minutes": names.DEFAULT_MINUTES}
+        given = {**given, **default}
         note |= {"budget": _budgets(given)}
     shape = names.ShapeSettings(**names.part(names.ShapeSettings, given))
     device = _device(shape.device)
@@ -95,14 +97,14 @@ def _locate(texts: Sequence[str | Path], given: dict[str, Any]) -> tuple[list[st
     if len(found) == 1:
         parts = {"valid": found[0].valid, "test": found[0].test}
         given = {**{name: str(path) for name, path in parts.items() if path is not None}, **given}
-    for part in ("valid", "test"):  # so that a run can be resumed from another folder
-        if part in given:
-            given[part] = ",".join(_absolute(name) for name in given[part].split(","))
+    for name in ("valid", "test", "start_from"):  # so that a run can be resumed from another folder
+        if given.get(name):
+            given[name] = ",".join(_absolute(each) for each in given[name].split(","))
     return [str(paths.train if str(paths.train) == "-" else paths.train.absolute()) for paths in found], given
 
 
 def _absolute(name: str) -> str:
-    return str(Path(name).absolute()) if Path(name).is_file() else name
+    return str(Path(name).absolute()) if Path(name).exists() else name
 
 
 def _budgets(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,16 +137,18 @@ class _Run:
     listener: Listener
     device: torch.device
     _sampled: int = 0
+    _share: float = 1.0
+    """Of the budget, that is for the task's own model."""
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> Plan[Any]:
         """The task's."""
         return self.task.plan
 
     def begin(self, given: Mapping[str, Any]) -> None:
         """Note down what the run is: every setting, those of the data as they turned out."""
         values = {**given, **self.plan.values, **self.task.settled}
-        values |= {name: value for name, value in names.defaults().items() if name not in values}
+        values |= {name: value for name, value in names.defaults(given.get("task", "lm")).items() if name not in values}
         self.note["fingerprint"] = self.task.fingerprint
         record.begin(self.folder, self.note, values, self.plan.reasons)
 
@@ -153,27 +157,55 @@ class _Run:
         torch.manual_seed(self.plan.training.seed)
         model = self.task.build().to(self.device)
         self._model = model
+        stage, begun = self.task.before(model), bool(self.note.get("begun"))
+        self._share = 1.0 if stage is None else 1.0 - stage.share
+        if not begun:
+            self.listener.planned(self.plan, str(self.folder))
+            if stage is not None:
+                self._train_before(stage, deadline)
         trainer = self._trainer(model, deadline)
-        if self.note.get("begun"):
+        if begun:
             trainer.resume()
             if self.note.get("done") and trainer.finished():
                 raise TrainingError(
                     f"the run in {self.folder} is complete; to go on, give a larger budget with --resume"
                 )
+            self.listener.planned(self.plan, str(self.folder))
         self._note(done=False)
-        self.listener.planned(self.plan, str(self.folder))
         progress = trainer.run()
         if self.listener.stop():
             raise KeyboardInterrupt
         self._close(model, progress, deadline)
         self._note(done=True)
 
+    def _train_before(self, stage: Stage, deadline: float | None) -> None:
+        """In its share of the budget, with checkpoints of its own; a run that was stopped in it goes on there."""
+        budget = Budget(steps=_steps(stage.training, stage.objective, stage.share))
+        if deadline is not None:
+            seconds = stage.share * max(1.0, deadline - time.perf_counter() - CLOSING_SECONDS)
+            budget = Budget(seconds=self.note.setdefault("seconds_before", seconds))
+        around = Surroundings(
+            folder=self.folder / "training" / "before",
+            keep_best=lambda *_: None,
+            watch=self.listener.report,
+            stop=self.listener.stop,
+        )
+        parts = stage.model, stage.training, stage.weight_decay, stage.objective, stage.held_out
+        trainer = Trainer(*parts, budget, around)
+        if around.checkpoint.exists():
+            trainer.resume()
+        self._note(done=False)
+        trainer.run()
+        if self.listener.stop():
+            raise KeyboardInterrupt
+        stage.hand_on()
+
     def _trainer(self, model: nn.Module, deadline: float | None) -> Trainer:
         training = self.plan.training
         objective = self.task.objective(model)
         held_out = self.task.held_out("valid")
         assert held_out is not None
-        budget = Budget(steps=_steps(training, objective))
+        budget = Budget(steps=_steps(training, objective, self._share))
         quick = held_out.first(200_000)
         if deadline is not None:
             assert training.minutes is not None
@@ -192,6 +224,7 @@ class _Run:
             chars_per_token=self.task.chars_per_token,
             watch=self._watch,
             stop=self.listener.stop,
+            factors=self.task.factors(model),
         )
         self._quick, self._epoch = quick.size, objective.steps
         return Trainer(model, training, self.plan.regularisers.weight_decay, objective, quick, budget, around)
@@ -265,8 +298,8 @@ class _Run:
             if held_out is not None:
                 held_out = self._affordable(held_out, model, deadline)
                 scores[part] = self.task.scores(part, held_out.measure(model), held_out.size)
-        self._draw()
         tensors, summary = self.task.finish(dict(best.tensors), self._summary(progress, scores))
+        self._draw()
         self._save(dict(tensors), summary)
         self.listener.finished({**summary, "folder": str(self.folder)})
 
@@ -274,6 +307,7 @@ class _Run:
         if find_spec("matplotlib") is not None:
             training = self.folder / "training"
             pictures.draw_run(read_lines(training / "metrics.jsonl"), training / "loss.svg", training / "gradients.svg")
+            self.task.draw(training)
 
     def _affordable(self, held_out: Part, model: nn.Module, deadline: float | None) -> Part:
         """All of it, or as much as can be scored before the deadline is a tenth of the budget behind."""
@@ -284,10 +318,11 @@ class _Run:
         return held_out if needed <= left else held_out.first(int(held_out.size * left / needed))
 
 
-def _steps(training: TrainingConfig, objective: Objective) -> int | None:
+def _steps(training: TrainingConfig, objective: Objective, share: float) -> int | None:
+    """A share of the budget in steps; None where it is a time."""
     if training.epochs is not None:
-        return max(1, round(training.epochs * objective.steps))
-    return training.steps
+        return max(1, round(share * training.epochs * objective.steps))
+    return None if training.steps is None else max(1, round(share * training.steps))
 
 
 def _tensors(model: nn.Module) -> dict[str, Any]:

@@ -20,15 +20,19 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ostinato.architectures.translator import ATTENTIONS
+from ostinato.architectures.classifier import check_poolings
 from ostinato.config import ACTIVATIONS, CELLS, ModelConfig, Regularisers, check_choice, check_range, did_you_mean
 from ostinato.errors import ConfigError
 from ostinato.training.settings import OPTIMISERS, SCHEDULES, TrainingConfig
 
-TASKS = ("lm", "dialogue", "translate")
+TASKS = ("lm", "dialogue", "translate", "classify")
+CLASS_WEIGHTS = ("none", "balanced")
 LEVELS = ("auto", "char", "byte", "word", "bpe", "unigram")
 DEVICES = ("auto", "cpu", "cuda")
 BUDGETS = ("minutes", "epochs", "steps")
 DEFAULT_MINUTES = 5.0
+MINUTES = {"classify": 2.0}
+"""Of the tasks that need other than DEFAULT_MINUTES."""
 _PARTS_OF_DROPOUT = ("dropout_input", "dropout_hidden", "dropout_output")
 
 
@@ -41,6 +45,42 @@ class TaskSettings:
 
     def __post_init__(self) -> None:
         check_choice("task", self.task, TASKS)
+
+
+@dataclass(frozen=True)
+class ClassifySettings:
+    """Of ``--task classify``: how a text becomes one vector, what a mistake costs, and where its layers come from."""
+
+    pooling: str | None = None
+    """How the outputs for all tokens become one vector: max, mean, last or attention, or several as in max,mean."""
+    class_weights: str = "none"
+    """What a text counts in the loss, one of CLASS_WEIGHTS: balanced makes every label count the same."""
+    label_smoothing: float = 0.0
+    """Share of each target that is spread over all labels (Szegedy et al. 2016)."""
+    start_from: str | None = None
+    """The folder of a language model whose tokens, embedding and layers the classifier begins with (Howard and Ruder
+    2018, ULMFiT)."""
+    tune: float = 0.3
+    """With start_from: share of the budget in which the language model first learns the texts to classify; 0 is off."""
+    layer_decay: float = 2.6
+    """With start_from: each layer further from the labels learns so many times slower; 1 is off."""
+    unfreeze: float = 0.2
+    """With start_from: share of the rest of the budget over which the layers are let go one by one, the last one first;
+    0 is off."""
+
+    def __post_init__(self) -> None:
+        if self.pooling is not None:
+            check_poolings(self.poolings)
+        check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
+        check_range("label_smoothing", self.label_smoothing, 0.0, 0.9)
+        check_range("tune", self.tune, 0.0, 0.9)
+        check_range("layer_decay", self.layer_decay, 1.0, 100.0)
+        check_range("unfreeze", self.unfreeze, 0.0, 1.0)
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """The names that ``pooling`` holds."""
+        return tuple(name.strip() for name in (self.pooling or "").split(","))
 
 
 @dataclass(frozen=True)
@@ -58,7 +98,8 @@ class TextSettings:
     pretokenized: bool | None = None
     """Word level: split at blanks only, the Penn Treebank convention."""
     valid: str = "0.1"
-    """The held-out text: a file, or the share of the text's characters to take from its end."""
+    """The held-out text: a file, or the share of the text's characters to take from its end (classify: of each label's
+    lines, drawn by the seed)."""
     test: str | None = None
     """A file that is scored once, when training is done."""
 
@@ -132,6 +173,7 @@ class Setting:
 
 _GROUPS = {
     "Task": TaskSettings,
+    "Classification": ClassifySettings,
     "Text": TextSettings,
     "Model": ModelConfig,
     "Translation": TranslatorSettings,
@@ -143,6 +185,7 @@ _GROUPS = {
 
 CHOICES = {
     "TASKS": TASKS,
+    "CLASS_WEIGHTS": CLASS_WEIGHTS,
     "CELLS": CELLS,
     "ATTENTIONS": ATTENTIONS,
     "ACTIVATIONS": ACTIVATIONS,
@@ -151,6 +194,8 @@ CHOICES = {
     "LEVELS": LEVELS,
     "DEVICES": DEVICES,
 }
+_ONLY = {"classify": ClassifySettings}
+"""What only one task has."""
 _CHOICES = re.compile("|".join(CHOICES))  # a text that says "one of CELLS" is shown with the names
 
 
@@ -205,15 +250,17 @@ def _not_replaced(values: Mapping[str, Any], nearer: Mapping[str, Any]) -> dict[
     return kept
 
 
-def defaults() -> dict[str, Any]:
+def defaults(task: str) -> dict[str, Any]:
     """What holds where neither the user nor the plan says anything; not ``valid``, which a named corpus may bring."""
-    every = (field for kind in _GROUPS.values() for field in fields(kind) if field.name != "valid")
+    kinds = [kind for kind in _GROUPS.values() if kind not in _others(task)]
+    every = (field for kind in kinds for field in fields(kind) if field.name != "valid")
     return {field.name: field.default for field in every if field.default not in (MISSING, None)}
 
 
 def check(values: Mapping[str, Any]) -> None:
     """Raise ConfigError where values are out of range or contradict each other, before any text is read."""
-    TaskSettings(**part(TaskSettings, values))
+    task = TaskSettings(**part(TaskSettings, values)).task
+    _check_task(task, values)
     Regularisers(**part(Regularisers, values))
     TrainingConfig(**{"batch": 1, "bptt": 1, "lr": 1e-3, **part(TrainingConfig, values)})
     hidden, layers = values.get("hidden", ()), values.get("layers")
@@ -226,6 +273,20 @@ def check(values: Mapping[str, Any]) -> None:
     whole = ModelConfig(**{"vocab": 2, "embed": 1, **model, "tied": False})
     if model.get("tied") and "hidden" in values and values.get("task", "lm") == "lm":
         ModelConfig(**{"vocab": 2, "embed": whole.readout, **model})
+
+
+def _others(task: str) -> set[type]:
+    """The groups of the other tasks."""
+    return {kind for name, kind in _ONLY.items() if name != task}
+
+
+def _check_task(task: str, values: Mapping[str, Any]) -> None:
+    for name, kind in _ONLY.items():
+        given = part(kind, values)
+        if name == task:
+            kind(**given)
+        elif given:
+            raise ConfigError(f"{next(iter(given))} is for --task {name}; the task is {task}")
 
 
 def part(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:

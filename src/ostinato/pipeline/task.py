@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import nn
 
 from ostinato.training.objective import Evaluation, Objective
+from ostinato.training.optim import RateFactors
 from ostinato.training.plan import Plan
+from ostinato.training.settings import TrainingConfig
 
 
 class Part(Evaluation, Protocol):
@@ -17,11 +21,11 @@ class Part(Evaluation, Protocol):
 
     @property
     def size(self) -> int:
-        """Predictions in it."""
+        """Tokens in it."""
         ...
 
-    def first(self, predictions: int) -> Part:
-        """The part with at most about so many predictions."""
+    def first(self, tokens: int) -> Part:
+        """The part with at most about so many tokens."""
         ...
 
     def seconds(self, model: Any) -> float:
@@ -29,10 +33,25 @@ class Part(Evaluation, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A model that is trained before the task's own, which begins with what it has learnt."""
+
+    share: float
+    """Of the budget."""
+    model: nn.Module
+    training: TrainingConfig
+    weight_decay: float
+    objective: Objective
+    held_out: Evaluation
+    hand_on: Callable[[], None]
+    """Puts what was learnt into the task's model."""
+
+
 class Task(ABC):
     """Data that is prepared, and the plan for a model on it. Made anew, from the same settings, by every start."""
 
-    plan: Plan
+    plan: Plan[Any]
     fingerprint: str
     """Of the data and how it became ids: a run goes on with the same only."""
     reused: bool
@@ -54,6 +73,11 @@ class Task(ABC):
         """Settings of the data as they turned out, beside those of the plan."""
 
     @property
+    def unit(self) -> str:
+        """What one prediction is of, in the plural."""
+        return "tokens"
+
+    @property
     def chars_per_token(self) -> float | None:
         """Of the text that is trained on; None where bits per character mean nothing."""
         return None
@@ -61,6 +85,14 @@ class Task(ABC):
     @abstractmethod
     def build(self) -> nn.Module:
         """The model with fresh weights, from torch's global generator."""
+
+    def before(self, model: Any) -> Stage | None:  # noqa: ARG002 - for those that have one
+        """What is trained before ``model``, with a share of the budget; None: nothing."""
+        return None
+
+    def factors(self, model: Any) -> RateFactors | None:  # noqa: ARG002 - for those that have some
+        """What the rate of each parameter is multiplied with; None: all learn at the same rate."""
+        return None
 
     @abstractmethod
     def objective(self, model: Any) -> Objective:
@@ -81,6 +113,9 @@ class Task(ABC):
     def sample(self, tensors: Mapping[str, Any]) -> str | None:  # noqa: ARG002 - for those that have something to show
         """What the model makes at this moment, to be shown; None where there is nothing to show."""
         return None
+
+    def draw(self, folder: Path) -> None:  # noqa: B027 - few have something
+        """Pictures of the finished model beside those of its training, where matplotlib is."""
 
     def finish(self, tensors: Mapping[str, Any], summary: dict[str, Any]) -> tuple[Mapping[str, Any], dict[str, Any]]:
         """Last measurements on the finished model: tensors and summary as they are to be kept."""

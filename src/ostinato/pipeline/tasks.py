@@ -12,6 +12,7 @@ _HOMES = {
     "lm": ("ostinato.pipeline.language", "LanguageTask"),
     "dialogue": ("ostinato.pipeline.language", "LanguageTask"),
     "translate": ("ostinato.pipeline.translate", "TranslateTask"),
+    "classify": ("ostinato.pipeline.classify", "ClassifyTask"),
 }
 
 

@@ -52,12 +52,16 @@ class Readable(Protocol):
 
 def measure(corpus: Readable, sample: int = SAMPLE) -> TextStatistics:
     """Look closely at the first ``sample`` characters. Raises TextError as reading the corpus does."""
-    text = _beginning(corpus.chunks(), sample)
+    return measure_text(_beginning(corpus.chunks(), sample), corpus.chars)
+
+
+def measure_text(text: str, chars: int | None = None) -> TextStatistics:
+    """Of the beginning ``text`` of a text with ``chars`` characters, or of all of it."""
     seen = np.bincount(code_points(text), minlength=MAX_CODE)
     tokenized = _looks_tokenized(text)
     words = _words(text, tokenized)
     return TextStatistics(
-        chars=corpus.chars,
+        chars=len(text) if chars is None else chars,
         distinct_chars=int(np.count_nonzero(seen)),
         distinct_words=len(words),
         seen_once=sum(count == 1 for count in words.values()) / max(len(words), 1),

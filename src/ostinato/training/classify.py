@@ -111,7 +111,7 @@ class HeldOutTexts:
         count = max(1, int(np.searchsorted(ends, tokens, side="right")))
         return replace(self, data=self.data.take(np.arange(min(count, len(self.data)))))
 
-    def measure(self, model: TextClassifier) -> Mapping[str, float]:
+    def measure(self, model: TextClassifier) -> dict[str, float]:
         """``nats`` a text, whatever weights or smoothing training has, and ``accuracy``."""
         logits = self._scores(model, [*by_size(self.data.texts.lengths, TOKENS)])
         labels = self.data.labels

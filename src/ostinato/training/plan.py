@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -56,11 +56,14 @@ class TextSize:
         return self.vocab >= LARGE_VOCABULARY
 
 
+Model = TypeVar("Model", bound=Architecture)
+
+
 @dataclass(frozen=True)
-class Plan:
+class Plan(Generic[Model]):
     """A run in full: the model, its regularisers, its training, and why."""
 
-    model: Architecture
+    model: Model
     regularisers: Regularisers
     training: TrainingConfig
     threads: int
@@ -98,7 +101,7 @@ class Choices:
         return {name: self.given[name] for name in names if self.given.get(name) is not None}
 
 
-def plan(text: TextSize, given: Mapping[str, Any], speed_of: SpeedOf = probe) -> Plan:
+def plan(text: TextSize, given: Mapping[str, Any], speed_of: SpeedOf = probe) -> Plan[ModelConfig]:
     """Choose what ``given`` leaves open; it holds one of minutes, epochs and steps.
 
     Only a budget in minutes depends on the speed of the machine, so that any other run can be repeated exactly.
