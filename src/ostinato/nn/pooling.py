@@ -53,6 +53,7 @@ class Pooling(nn.Module):
         return torch.cat([ends[:, :half], y[0, :, half:]], dim=-1)
 
     def _attention(self, y: Tensor, _: Tensor, live: Tensor) -> Tensor:
+        y = torch.where(live, y, 0.0)
         scores = torch.tanh(linear(y, self.weight, self.bias)) @ self.query
         shares = torch.softmax(scores.masked_fill(~live[:, :, 0], -torch.inf), dim=0)
-        return (shares[:, :, None] * torch.where(live, y, 0.0)).sum(0)
+        return (shares[:, :, None] * y).sum(0)

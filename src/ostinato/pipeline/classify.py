@@ -18,6 +18,7 @@ from ostinato.bundle import Bundle
 from ostinato.config import ModelConfig
 from ostinato.data.lanes import Lanes
 from ostinato.data.ragged import Buckets
+from ostinato.errors import ConfigError
 from ostinato.models.build import build
 from ostinato.models.classifier import TextClassifier
 from ostinato.pipeline import settings as names
@@ -32,10 +33,19 @@ from ostinato.training.evaluate import HeldOut
 from ostinato.training.objective import Objective, TextObjective
 from ostinato.training.optim import RateFactors
 from ostinato.training.plan import Plan
-from ostinato.training.plan_classify import LabelledSize, check_settings, plan_classifier
+from ostinato.training.plan_classify import LabelledSize, plan_classifier
 
 _LANES, _WINDOW = 32, 35  # of the texts, as the language model reads them before the labels count
 _QUICK = 20_000  # tokens held out that it is measured on
+
+
+_OF_LANGUAGE_MODELS = (
+    "bidirectional", "tied", "skip_output", "sampled_softmax", "activation_penalty", "temporal_penalty",
+)  # fmt: skip
+_OF_THE_START = (
+    "level", "vocab", "min_count", "lower", "pretokenized",
+    "cell", "activation", "layers", "hidden", "embed", "residual", "layer_norm", "zoneout",
+)  # fmt: skip
 
 
 class ClassifyTask(Task):
@@ -47,7 +57,7 @@ class ClassifyTask(Task):
 
     def __init__(self, texts: Sequence[str], given: Mapping[str, Any]) -> None:
         """Raises TextError or ConfigError when the texts cannot be used, BundleError when there is no start to read."""
-        check_settings(given)
+        _check_settings(given)
         self.settings = names.ClassifySettings(**names.part(names.ClassifySettings, given))
         self._start: Bundle[ModelConfig] | None = None
         if self.settings.start_from is not None:
@@ -202,6 +212,21 @@ class ClassifyTask(Task):
             {"as trained": self._bins[part]["before"], "at the model's temperature": self._bins[part]["after"]},
             folder / "reliability.svg",
         )
+
+
+def _check_settings(given: Mapping[str, Any]) -> None:
+    """Raise ConfigError on settings that a classifier, or one that starts from a language model, does not have.
+
+    A run that is resumed brings every setting along, those that say nothing with their defaults.
+    """
+    said = {name for name, value in given.items() if value not in (None, names.defaults("classify").get(name))}
+    for name in _OF_LANGUAGE_MODELS:
+        if name in said:
+            raise ConfigError(f"{name} is for language models; leave it out with --task classify")
+    if given.get("start_from"):
+        for name in _OF_THE_START:
+            if name in said:
+                raise ConfigError(f"{name} is that of the model in --start-from; leave it out")
 
 
 def _put(tensors: Mapping[str, Any], model: nn.Module) -> None:

@@ -13,19 +13,11 @@ import torch
 
 from ostinato.architectures.classifier import ClassifierConfig
 from ostinato.config import ModelConfig, Regularisers
-from ostinato.errors import ConfigError
 from ostinato.training.plan import Choices, Plan
 from ostinato.training.settings import TrainingConfig
 
 LONGEST = 400
 """Tokens of a text that training reads: what says most about a text stands well before, and gradients fade."""
-_OF_LANGUAGE_MODELS = (
-    "bidirectional", "tied", "skip_output", "sampled_softmax", "activation_penalty", "temporal_penalty",
-)  # fmt: skip
-_OF_THE_START = (
-    "level", "vocab", "min_count", "lower", "pretokenized",
-    "cell", "activation", "layers", "hidden", "embed", "residual", "layer_norm", "zoneout",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,25 +35,13 @@ class LabelledSize:
     """Whether tokens are words or pieces of them, not characters or bytes."""
 
 
-def check_settings(given: Mapping[str, Any]) -> None:
-    """Raise ConfigError on settings that a classifier, or one that starts from a language model, does not have."""
-    for name in _OF_LANGUAGE_MODELS:
-        if given.get(name):
-            raise ConfigError(f"{name} is for language models; leave it out with --task classify")
-    if given.get("start_from"):
-        fixed = next((name for name in _OF_THE_START if given.get(name) not in (None, False)), None)
-        if fixed is not None:
-            raise ConfigError(f"{fixed} is that of the model in --start-from; leave it out")
-
-
 def plan_classifier(
     size: LabelledSize, given: Mapping[str, Any], start: ModelConfig | None = None
 ) -> Plan[ClassifierConfig]:
     """Choose what ``given`` leaves open; ``start`` is the language model whose layers the classifier begins with.
 
-    It looks at the size of the data only, not at the speed of the machine. Raises ConfigError as ``check_settings``.
+    It looks at the size of the data only, not at the speed of the machine.
     """
-    check_settings(given)
     choices = Choices({name: value for name, value in given.items() if value is not None})
     layers = _layers(size, choices) if start is None else replace(start, tied=False)
     pooling, reason = "max,mean", "what is strongest, and what there is most of"
