@@ -29,9 +29,9 @@ def config(
     return ClassifierConfig(small(**layers), labels, tuple(pooling.split(",")), reader)
 
 
-def classifier(shape: ClassifierConfig, regularisers: Regularisers = PLAIN, seed: int = 0, of: Any = None) -> Any:
-    """A TextClassifier, or a mutant ``of`` it, with every weight drawn anew; in training mode."""
-    return randomise((of or TextClassifier)(shape, regularisers), seed)
+def classifier(shape: ClassifierConfig, regularisers: Regularisers = PLAIN, seed: int = 0) -> Any:
+    """A TextClassifier with every weight drawn anew; in training mode."""
+    return randomise(TextClassifier(shape, regularisers), seed)
 
 
 def texts(lengths: tuple[int, ...] = LENGTHS, seed: int = 4) -> list[np.ndarray]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ostinato import bundle
-from ostinato.architectures import expected_tensors
+from ostinato.architectures import Architecture, expected_tensors
+from ostinato.architectures.classifier import ClassifierConfig
 from ostinato.bundle import Weights
 from ostinato.config import ModelConfig
 from ostinato.text.tokenizer import TokenizerOptions, build, to_json
@@ -22,7 +23,7 @@ def config(**changes: Any) -> ModelConfig:
     return ModelConfig(**{"vocab": 11, "embed": 6, "hidden": (5, 7), **changes})
 
 
-def weights(model: ModelConfig, seed: int = 0, scale: float = 0.5) -> dict[str, Floats]:
+def weights(model: Architecture, seed: int = 0, scale: float = 0.5) -> dict[str, Floats]:
     """Normal numbers for every tensor: no gate, unit or bias is like another."""
     rng = np.random.default_rng(seed)
     shapes = expected_tensors(model)
@@ -48,5 +49,15 @@ def write_folder(
         training={"minutes": 5, "bits_per_char": 1.5},
         card="# A model\n",
         weights=stored,
+    )
+    return folder
+
+
+def write_classifier(folder: Path, level: str = "char", *, seed: int = 0, **changes: Any) -> Path:
+    """A folder of a classifier with random weights and the labels a, b and c."""
+    tokens = tokenizer(level)
+    model = ClassifierConfig(config(vocab=tokens.vocab_size), ("a", "b", "c"), **changes)
+    bundle.save(
+        folder, model=model, tensors=weights(model, seed), tokenizer_json=to_json(tokens), training={}, card="#"
     )
     return folder

@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-from small_models import write_folder
+from small_models import write_classifier, write_folder
 
 import ostinato
 
@@ -35,17 +35,18 @@ LAW: dict[str, set[str]] = {
     "nn": BASICS | {"kernels", "config"},
     "models": BASICS | {"kernels", "nn", "config", "architectures"},
     "training": BASICS | {"config", "architectures", "kernels", "nn", "models", "data"},
-    "engine": BASICS | {"kernels", "config", "architectures", "quantise"},
+    "engine": BASICS | {"kernels", "config", "architectures", "quantise", "data"},
     "decode": BASICS | {"text"},
     "score": BASICS | {"text"},
     "language_model": BASICS | {"config", "bundle", "engine", "decode", "score", "text"},
     "dialogue": BASICS | {"engine", "decode", "score", "text", "language_model"},
-    "pictures": BASICS,
+    "classifier": BASICS | {"config", "architectures", "bundle", "engine", "score", "text"},
     "translator": BASICS | {"config", "architectures", "bundle", "engine", "decode", "text"},
-    "loading": BASICS | {"config", "architectures", "bundle", "language_model", "translator"},
+    "pictures": BASICS,
+    "loading": BASICS | {"config", "architectures", "bundle", "language_model", "translator", "classifier"},
     "pipeline": BASICS
     | {"config", "architectures", "text", "data", "models", "training", "bundle", "pictures"}
-    | {"language_model", "translator", "loading"},
+    | {"score", "language_model", "translator", "loading"},
 }
 
 # module prefix: the libraries it may import; the longest prefix counts
@@ -231,6 +232,15 @@ def test_a_model_is_loaded_and_writes_and_scores_without_torch(tmp_path: Path) -
         f"import ostinato\nlm = ostinato.load({str(folder)!r})\n"
         "assert len(lm.generate('to be', tokens=5, seed=1)) >= 5\nassert lm.score('to be').nats > 0\n"
         "assert ostinato.Conversation(lm).reply('to be', 5)"
+    )
+    assert not {"torch", "matplotlib"} & loaded_after(code)
+
+
+def test_a_classifier_is_loaded_and_classifies_without_torch(tmp_path: Path) -> None:
+    folder = write_classifier(tmp_path / "model")
+    code = (
+        f"import ostinato\nmodel = ostinato.load({str(folder)!r})\n"
+        "assert model.classify('to be')[0].label in 'abc'\nassert len(model.contributions('to be')) == 5"
     )
     assert not {"torch", "matplotlib"} & loaded_after(code)
 

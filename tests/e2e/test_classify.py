@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from runs import command, flags
-from tones import labelled
+from tones import SOLVES, labelled
 
 import ostinato
 from ostinato.classifier import Classifier
@@ -18,15 +18,15 @@ from ostinato.errors import BundleError
 from ostinato.pipeline.listener import Listener
 
 Capture = pytest.CaptureFixture[str]
-QUICK = {"task": "classify", "hidden": 16, "embed": 16, "batch": 16, "lr": 0.02, "dropout": 0.1, "average": 0.9}
-"""Settings that learn the tones in a few seconds."""
+QUICK = {"task": "classify", "hidden": 16, "embed": 16, "batch": 16}
+PRAISE, BLAME = "the film is not bad", "the song is lovely , but the actor is not very good"
 TEST = labelled(300, seed=9)
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tones")
-    (folder / "train.tsv").write_text(labelled(600, seed=1))
+    (folder / "train.tsv").write_text(labelled(1000, seed=1))
     (folder / "test.tsv").write_text(TEST)
     return folder
 
@@ -35,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tones(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """A model folder. Tests must not change it."""
     folder = tmp_path_factory.mktemp("classifier") / "tones"
-    ostinato.train(data / "train.tsv", out=folder, test=data / "test.tsv", steps=300, **QUICK)
+    ostinato.train(data / "train.tsv", out=folder, test=data / "test.tsv", **SOLVES)
     return folder
 
 
@@ -44,9 +44,9 @@ def test_tones_that_hang_on_the_order_of_words_are_learnt(tones: Path) -> None:
     # A bag of words is right half of the time. Of 300 texts a guess has 0.9 with a probability below 1e-40.
     assert summary["test"]["accuracy"] >= 0.97
     assert summary["test"]["macro_f1"] >= 0.97
-    assert summary["labels"] == {"blame": pytest.approx(270, abs=40), "praise": pytest.approx(270, abs=40)}
+    assert summary["labels"] == {"blame": pytest.approx(450, abs=60), "praise": pytest.approx(450, abs=60)}
     assert sum(map(sum, summary["test"]["confusion"])) == summary["test"]["texts"] == 300
-    assert summary["valid"]["texts"] == 60
+    assert summary["valid"]["texts"] == 100
     assert {"before", "after"} == summary["test"]["calibration"].keys()
     assert "right" in (tones / "README.md").read_text()
 
@@ -71,7 +71,7 @@ def test_the_face_says_what_training_reported(tones: Path) -> None:
 
 def test_what_is_left_out_is_what_contributes(tones: Path) -> None:
     model = ostinato.load(tones)
-    text = "good film , not bad"
+    text = "the film is not bad"
     parts = model.contributions(text)
     assert [part.token for part in parts] == text.split()
     assert [text[part.start : part.end] for part in parts] == text.split()
@@ -87,18 +87,18 @@ def test_what_is_left_out_is_what_contributes(tones: Path) -> None:
 
 def test_a_line_in_is_a_line_out(capsys: Capture, tones: Path, tmp_path: Path) -> None:
     path = tmp_path / "lines.txt"
-    path.write_text("good film , not bad\n\nnot good , bad actor\r\nnever seen words\n")
+    path.write_text(f"{PRAISE}\n\n{BLAME}\r\nnever seen words\n")
     outcome = command(capsys, ["classify", tones, path])
     assert outcome.status == 0, outcome.err
     rows = [line.split("\t") for line in outcome.out.splitlines()]
-    assert [row[2] for row in rows] == ["good film , not bad", "", "not good , bad actor", "never seen words"]
+    assert [row[2] for row in rows] == [PRAISE, "", BLAME, "never seen words"]
     assert (rows[0][0], rows[2][0]) == ("praise", "blame")
     assert all(0.5 <= float(row[1]) <= 1.0 for row in rows)
     outcome = command(capsys, ["classify", tones, path, "--json", "--contributions"])
     records = [json.loads(line) for line in outcome.out.splitlines()]
     assert [record["label"] for record in records] == [row[0] for row in rows]
     assert records[0].keys() == {"label", "probability", "probabilities", "text", "contributions"}
-    assert [part["token"] for part in records[0]["contributions"]] == ["good", "film", ",", "not", "bad"]
+    assert [part["token"] for part in records[0]["contributions"]] == PRAISE.split()
     outcome = command(capsys, ["classify", tones, path, "--contributions"])
     assert outcome.out.splitlines()[4].split("\t")[2] == "not"
 
@@ -179,7 +179,7 @@ def damage(folder: Path, change) -> None:
     ("change", "message"),
     [
         (lambda model: model["labels"].append("praise"), "the label 'praise' is there more than once"),
-        (lambda model: model["labels"].append("third"), r"'output.weight' is F32 of shape \(2, 64\); expected F32"),
+        (lambda model: model["labels"].append("third"), r"'output.weight' is F32 of shape \(2, 96\); expected F32"),
         (lambda model: model["labels"].pop(), "labels are 1; expected 2 to"),
         (lambda model: model.update(labels=["a\tb", "c"]), "a label is 'a\\\\tb'; expected some letters"),
         (lambda model: model.update(labels=["", "c"]), "a label is ''; expected some letters"),

@@ -19,7 +19,7 @@ from ostinato.errors import NativeError
 
 SOURCE = Path(__file__).parents[2] / "src" / "ostinato"
 TESTS = Path(__file__).parents[1] / "unit"
-FRESH = ("ostinato.nn", "ostinato.models", "modelling", "mutated_tests")
+FRESH = ("ostinato.nn", "ostinato.models", "modelling", "classifying", "mutated_tests")
 
 # A file to break, and the file of its tests.
 DROPOUT = ("nn/dropout.py", "test_nn_dropout")

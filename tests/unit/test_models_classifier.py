@@ -1,4 +1,4 @@
-"""The classifier in torch: rows by themselves, no peeking at padding, gradients everywhere, layers of a language model."""
+"""The classifier in torch: rows by themselves, padding unseen, gradients everywhere, layers of a language model."""
 
 import pytest
 import torch
@@ -13,9 +13,9 @@ from ostinato.models.classifier import TextClassifier
 ALL = "max,mean,last,attention"
 
 
-def check_rows_are_those_of_a_batch(of=TextClassifier, **changes):
+def check_rows_are_those_of_a_batch(**changes):
     """Ragged rows together score as each alone, whatever pads them."""
-    model = classifier(config(ALL, **changes), of=of)
+    model = classifier(config(ALL, **changes))
     rows = texts()
     together = model.scores(*batch(rows, padding=3))
     assert torch.equal(together, model.scores(*batch(rows, padding=8)))
@@ -29,10 +29,10 @@ def test_a_row_of_a_batch_is_that_row_alone(cell, reader):
     check_rows_are_those_of_a_batch(cell=cell, **READERS[reader])
 
 
-def check_reads_as_language_model(of=TextClassifier, bidirectional=False):
+def check_reads_as_language_model(bidirectional):
     """The last outputs of the layers are the readouts of the language model that they come from."""
     shape = config("last", reader="language_model", bidirectional=bidirectional)
-    model = classifier(shape, of=of)
+    model = classifier(shape)
     lm = build(shape.layers, model.regularisers).eval()
     own = model.state_dict()
     lm.load_state_dict({name: own.get(name, x) if "output" not in name else x for name, x in lm.state_dict().items()})
@@ -48,7 +48,7 @@ def check_reads_as_language_model(of=TextClassifier, bidirectional=False):
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_layers_of_a_language_model_read_as_it_does(bidirectional):
-    check_reads_as_language_model(bidirectional=bidirectional)
+    check_reads_as_language_model(bidirectional)
 
 
 @pytest.mark.parametrize("reader", READERS)

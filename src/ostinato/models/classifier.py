@@ -10,9 +10,11 @@ from ostinato.config import Regularisers
 from ostinato.kernels.autograd import Input, dense, linear
 from ostinato.nn.dropout import dropout
 from ostinato.nn.embedding import look_up
-from ostinato.nn.init import initialise_embedding, initialise_output
+from ostinato.nn.init import initialise_output
 from ostinato.nn.pooling import Pooling
 from ostinato.nn.recurrent import Encoder, Stack, read_together
+
+SPREAD = 0.1
 
 
 class TextClassifier(nn.Module):
@@ -31,7 +33,7 @@ class TextClassifier(nn.Module):
         self.config, self.regularisers = config, regularisers
         layers = config.layers
         self.embedding = nn.Embedding(layers.vocab, layers.embed)
-        initialise_embedding(self.embedding.weight, layers.hidden[0], tied=False)
+        nn.init.normal_(self.embedding.weight, std=SPREAD)
         if config.reader == "encoder":
             self.encoder = Encoder(layers, regularisers)
         for name in config.stacks:
