@@ -6,7 +6,7 @@ from modelling import PLAIN, randomise, small
 from torch import Tensor, nn
 
 from ostinato.models.build import build
-from ostinato.training.optim import Average, clip_gradients, make_optimiser
+from ostinato.training.optim import Average, Updater, clip_gradients, make_optimiser
 from ostinato.training.settings import OPTIMISERS, TrainingConfig
 
 
@@ -141,3 +141,67 @@ def test_the_average_is_taken_back_after_a_failure_too() -> None:
     with pytest.raises(ZeroDivisionError), average.applied():
         _ = 1 / float(model.weight.detach()[0])
     assert model.weight.detach().tolist() == [1.0, 1.0, 1.0]
+
+
+def stepped(optimiser: str, factors: dict[str, float] | None, steps: int = 3, clip: float = 0.0) -> dict[str, Tensor]:
+    """How far every weight has moved after some steps with the same gradients."""
+    model = randomise(build(small(hidden=(5,)), PLAIN))
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    told: list[float] = []
+
+    def at(fraction: float) -> dict[str, float]:
+        told.append(fraction)
+        assert factors is not None
+        return factors
+
+    updater = Updater(model, config(optimiser=optimiser, clip=clip, lr=0.01), 0.1, None if factors is None else at)
+    for step in range(steps):
+        generator = torch.Generator().manual_seed(step)
+        for parameter in model.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        updater.step(0.01, step / steps)
+    assert told == ([] if factors is None else [0.0, 1 / 3, 2 / 3])
+    return {name: weight.detach() - before[name] for name, weight in model.named_parameters()}
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_every_parameter_moves_at_its_own_rate(optimiser: str) -> None:
+    names = [name for name, _ in build(small(hidden=(5,)), PLAIN).named_parameters()]
+    plain, ones = stepped(optimiser, None, steps=1), stepped(optimiser, dict.fromkeys(names, 1.0), steps=3)
+    for name, moved in stepped(optimiser, None).items():
+        torch.testing.assert_close(ones[name], moved, atol=1e-6, rtol=1e-4)  # the core's step rounds in another way
+    factors = {name: 0.5**k for k, name in enumerate(names)}
+    assert len(names) >= 5
+    model = randomise(build(small(hidden=(5,)), PLAIN))
+    updater = Updater(model, config(optimiser=optimiser, clip=0.0, lr=0.01), 0.1, lambda _: factors)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    updater.step(0.01)
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(weight.detach() - before[name], factors[name] * plain[name], atol=1e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_a_factor_of_zero_leaves_a_parameter_alone_and_out_of_the_norm(optimiser: str) -> None:
+    model = randomise(build(small(hidden=(5,)), PLAIN))
+    free = "output.bias"
+    updater = Updater(
+        model,
+        config(optimiser=optimiser, clip=1.0, average=0.9),
+        0.1,
+        lambda fraction: {name: float(name == free or fraction > 0.5) for name, _ in model.named_parameters()},
+    )
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 3.0)
+    norm = 3.0 * model.output.bias.numel() ** 0.5
+    assert updater.step(0.01, 0.0) == pytest.approx((norm, 1.0))
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight, before[name]) == (name != free)
+        assert bool(updater.optimiser.state[weight]) == (name == free)
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 3.0)
+    updater.step(0.01, 0.6)
+    assert all(not torch.equal(weight, before[name]) for name, weight in model.named_parameters())

@@ -35,8 +35,9 @@ from ostinato.training.optim import RateFactors
 from ostinato.training.plan import Plan
 from ostinato.training.plan_classify import LabelledSize, plan_classifier
 
-_LANES, _WINDOW = 32, 35  # of the texts, as the language model reads them before the labels count
-_QUICK = 20_000  # tokens held out that it is measured on
+# Of the texts, as the language model reads them before the labels count: lanes, window, candidates of a vocabulary that
+# is much larger, and tokens held out to measure it on.
+_LANES, _WINDOW, _SAMPLED, _QUICK = 32, 35, 2000, 20_000
 
 
 _OF_LANGUAGE_MODELS = (
@@ -86,7 +87,7 @@ class ClassifyTask(Task):
         others = {"valid": "held out", "test": "to test on"}
         held_out = ", ".join(f"{len(part):,} {others[name]}" for name, part in parts.items() if name != "train")
         return (
-            f"{len(parts['train']):,} texts of {len(prepared.labels)} labels, {prepared.chars:,} characters, "
+            f"{len(parts['train']):,} texts of {len(prepared.labels)} labels, {prepared.chars['train']:,} characters, "
             f"{prepared.tokenizer.vocab_size:,} kinds of {prepared.tokenizer.level} tokens; {held_out}"
         )
 
@@ -125,13 +126,15 @@ class ClassifyTask(Task):
         train, valid = (self.prepared.parts[part].texts.ids for part in ("train", "valid"))
         batch = max(1, min(_LANES, len(train) // (4 * _WINDOW)))
         training = replace(self.plan.training, batch=batch, bptt=_WINDOW, average=0.0, evaluations=4, patience=0)
+        drawn = _SAMPLED if start.model.vocab >= 4 * _SAMPLED else 0
         return Stage(
+            about=f"first, in {share:.0%} of the budget, the language model learns the texts to classify",
             share=share,
             model=reader,
             training=training,
             weight_decay=self.plan.regularisers.weight_decay,
-            objective=TextObjective(reader, Lanes(train, batch, _WINDOW, reader.lookahead, training.seed)),
-            held_out=HeldOut(valid[:_QUICK], boundary),
+            objective=TextObjective(reader, Lanes(train, batch, _WINDOW, reader.lookahead, training.seed), drawn),
+            held_out=HeldOut(valid[:_QUICK], boundary, self.prepared.chars["valid"] / len(valid)),
             hand_on=lambda: _put({name: x.detach().cpu().numpy() for name, x in reader.state_dict().items()}, model),
         )
 
@@ -172,7 +175,7 @@ class ClassifyTask(Task):
             "vocab": tokenizer.vocab_size,
             "texts": self._texts,
             "labels": self.prepared.counts,
-            "train_chars": self.prepared.chars,
+            "train_chars": self.prepared.chars["train"],
             "train_texts": len(parts["train"]),
             **({} if self._start is None else {"start_from": self._start.folder.name}),
         }

@@ -41,8 +41,8 @@ class PreparedTexts:
     """``train``, ``valid`` and, when there is one, ``test``; each in an order that tells nothing about the labels."""
     counts: dict[str, int]
     """Texts to train on by label."""
-    chars: int
-    """Of the texts to train on."""
+    chars: dict[str, int]
+    """By part."""
     fingerprint: str
 
 
@@ -69,7 +69,7 @@ def prepare_labelled(
         options, reason = _options(settings, given, measure_text("\n".join(raw["train"].texts)), raw["train"])
         tokenizer = build(options, lambda: iter(["\n".join(raw["train"].texts)]))
     parts = {name: _encode(tokenizer, part, labels) for name, part in raw.items()}
-    chars = sum(map(len, raw["train"].texts))
+    chars = {name: sum(map(len, part.texts)) for name, part in raw.items()}
     fingerprint = _fingerprint(tokenizer, parts, labels)
     return PreparedTexts(tokenizer, options, reason, labels, parts, counts, chars, fingerprint)
 

@@ -195,6 +195,7 @@ class _Run:
         if around.checkpoint.exists():
             trainer.resume()
         self._note(done=False)
+        self.listener.report(Report("notice", trainer.progress, 0.0, math.nan, message=stage.about))
         trainer.run()
         if self.listener.stop():
             raise KeyboardInterrupt

@@ -37,6 +37,8 @@ class Part(Evaluation, Protocol):
 class Stage:
     """A model that is trained before the task's own, which begins with what it has learnt."""
 
+    about: str
+    """What happens in it, for whoever watches."""
     share: float
     """Of the budget."""
     model: nn.Module

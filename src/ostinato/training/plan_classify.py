@@ -65,10 +65,10 @@ def _layers(size: LabelledSize, choices: Choices) -> ModelConfig:
     else:
         layers = choices.choose("layers", 1, "both directions; more gained nothing on so little data")
         widths = (widths or (_width(size),)) * layers
-    hidden = choices.choose("hidden", widths, f"for {size.texts:,} texts")
+    choices.choose("hidden", widths, f"for {size.texts:,} texts")
     reason = "of words: what is alike has to be told from few examples" if size.words else "a small vocabulary"
     options["embed"] = choices.choose("embed", 128 if size.words else 32, reason)
-    return ModelConfig(**{**options, "vocab": size.vocab, "hidden": hidden})
+    return ModelConfig(**{**options, "vocab": size.vocab, "hidden": widths})
 
 
 def _width(size: LabelledSize) -> int:
