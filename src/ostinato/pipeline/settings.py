@@ -64,7 +64,7 @@ class ClassifySettings:
     """With start_from: share of the budget in which the language model first learns the texts to classify; 0 is off."""
     layer_decay: float = 2.6
     """With start_from: each layer further from the labels learns so many times slower; 1 is off."""
-    unfreeze: float = 0.2
+    unfreeze: float = 0.1
     """With start_from: share of the rest of the budget over which the layers are let go one by one, the last one first;
     0 is off."""
 

@@ -50,7 +50,7 @@ def plan_classifier(
     chosen = tuple(name.strip() for name in choices.choose("pooling", pooling, reason).split(","))
     model = ClassifierConfig(layers, size.labels, chosen, "encoder" if start is None else "language_model")
     choices.choose("threads", torch.get_num_threads(), "all")
-    regularisers = _regularisers(size, choices)
+    regularisers = _regularisers(size, choices, start is not None)
     training = _training(size, choices, start is not None)
     choices.values = {**choices.given, **choices.values}
     return Plan(model, regularisers, training, choices.values["threads"], choices.values, choices.reasons)
@@ -63,11 +63,11 @@ def _layers(size: LabelledSize, choices: Choices) -> ModelConfig:
     if len(widths) > 1:
         choices.values["layers"] = len(widths)
     else:
-        layers = choices.choose("layers", 1, "both directions; more gained nothing on so little data")
+        layers = choices.choose("layers", 1, "one, in both directions")
         widths = (widths or (_width(size),)) * layers
     choices.choose("hidden", widths, f"for {size.texts:,} texts")
     reason = "of words: what is alike has to be told from few examples" if size.words else "a small vocabulary"
-    options["embed"] = choices.choose("embed", 128 if size.words else 32, reason)
+    options["embed"] = choices.choose("embed", 256 if size.words else 32, reason)
     return ModelConfig(**{**options, "vocab": size.vocab, "hidden": widths})
 
 
@@ -75,10 +75,10 @@ def _width(size: LabelledSize) -> int:
     return 64 if size.texts < 2_000 else 128 if size.texts < 50_000 else 256
 
 
-def _regularisers(size: LabelledSize, choices: Choices) -> Regularisers:
+def _regularisers(size: LabelledSize, choices: Choices, started: bool) -> Regularisers:
     few = size.texts < 50_000
     strength = choices.choose("dropout", 0.5 if few else 0.3, "few texts, soon known by heart" if few else "many texts")
-    whole, half = (0.3 * few, round(strength / 2, 3)) if size.words else (0.0, 0.0)
+    whole, half = ((0.3 if started else 0.5) * few, round(strength / 2, 3)) if size.words else (0.0, 0.0)
     choices.choose("dropout_embedding", whole, "no label hangs on one word" if whole else "off")
     choices.choose("dropout_input", half, "half of dropout" if half else "off")
     choices.choose("dropout_hidden", strength, "as dropout")
@@ -95,7 +95,7 @@ def _training(size: LabelledSize, choices: Choices, started: bool) -> TrainingCo
     cut = longest < size.longest
     reason = f"the longest text has {size.longest:,} tokens: it is cut in training" if cut else "the longest text"
     choices.choose("bptt", longest, reason)
-    choices.choose("lr", 0.004 if started else 0.002, f"for texts in batches of {batch}")
+    choices.choose("lr", 0.01 if started else 0.002, f"for texts in batches of {batch}")
     choices.choose("average", 0.99, "a mean of the weights is steadier than any of them on few texts")
     choices.choose("evaluations", 20, "every 5%")
     names = ("batch", "bptt", "lr", "average", "evaluations")
