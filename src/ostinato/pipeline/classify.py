@@ -37,7 +37,7 @@ from ostinato.training.plan_classify import LabelledSize, plan_classifier
 
 # Of the texts, as the language model reads them before the labels count: lanes, window, candidates of a vocabulary that
 # is much larger, and tokens held out to measure it on.
-_LANES, _WINDOW, _SAMPLED, _QUICK = 32, 35, 2000, 20_000
+_LANES, _WINDOW, _SAMPLED, _QUICK = 32, 35, 2000, 8_000
 
 
 _OF_LANGUAGE_MODELS = (
