@@ -61,7 +61,7 @@ class Peer(nn.Module):
         """Of ``ids (T,)``, which come after the boundary."""
         _, state = self.layers(self.embedding(torch.tensor([[boundary]])))
         readout, total = state[0][-1:], 0.0
-        for piece in ids.split(PIECE):
+        for piece in torch.split(ids, PIECE):
             ahead, state = self.layers(self.embedding(piece[:, None]), state)
             scores = self.output(torch.cat([readout, ahead[:-1]])[:, 0])
             total += float(nn.functional.cross_entropy(scores, piece, reduction="sum"))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ostinato.dialogue import Conversation as Conversation
     from ostinato.classifier import Classified as Classified
     from ostinato.classifier import Classifier as Classifier
+    from ostinato.dialogue import Conversation as Conversation
     from ostinato.errors import OstinatoError as OstinatoError
     from ostinato.language_model import LanguageModel as LanguageModel
     from ostinato.loading import load as load
@@ -36,9 +36,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "Conversation",
     "Classified",
     "Classifier",
+    "Conversation",
     "LanguageModel",
     "OstinatoError",
     "Scored",

@@ -136,6 +136,7 @@ def test_a_start_from_a_language_model_resumes_too(data: Path, tmp_path: Path, b
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
     model = ostinato.load(tmp_path / "whole")
     assert model.model.reader == "language_model"
+    assert model.training["before"]["steps"] + model.training["steps"] == 60
     assert model.model.pooling == ("last", "max", "mean")
     assert len(model.classify(["good", "bad film"])) == 2
     (tmp_path / "lm" / "tokenizer.json").unlink()

@@ -40,7 +40,7 @@ class ClassifierEngine:
 
         They are read in batches of about equal length, of at most TOKENS tokens with their padding. Memory beyond that
         grows with the longest text: not at all where the model reads forward only; else by its outputs, as
-        ``Encoder.run`` says. Raises IndexError on an id that is no token.
+        ``Encoder.read`` says. Raises IndexError on an id that is no token.
         """
         end = np.array([self._boundary_id], np.int64)
         ragged = Ragged.of([np.concatenate([end, ids, end]) for ids in texts])
@@ -71,7 +71,7 @@ class ClassifierEngine:
             yield from _read(self._stacks[0], ids, steps)
             return
         if self._encoder is not None:
-            y = self._encoder.run(ids, lengths)
+            y, _ = self._encoder.read(self._tensors["embedding.weight"][ids], lengths)
         else:
             ahead, back = (
                 np.concatenate([*_read(stack, read, steps)])

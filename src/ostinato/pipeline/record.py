@@ -19,7 +19,8 @@ from ostinato.pipeline import settings as names
 
 Note = dict[str, Any]
 """``texts``, ``fingerprint``, ``given`` (settings as the user gave them), ``budget``; once known ``seconds`` and
-``held_out``; ``begun`` when there is a checkpoint, ``done`` when there is nothing left to do."""
+``held_out``, of training that comes before ``seconds_before`` and what it took, ``before``; ``begun`` when there is a
+checkpoint, ``done`` when there is nothing left to do."""
 
 
 def default_folder(texts: Sequence[str | Path]) -> Path:

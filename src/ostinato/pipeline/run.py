@@ -196,7 +196,8 @@ class _Run:
             trainer.resume()
         self._note(done=False)
         self.listener.report(Report("notice", trainer.progress, 0.0, math.nan, message=stage.about))
-        trainer.run()
+        progress = trainer.run()
+        self._note(before={"steps": progress.step, "seconds": progress.elapsed, "cpu_seconds": progress.cpu})
         if self.listener.stop():
             raise KeyboardInterrupt
         stage.hand_on()
@@ -283,6 +284,7 @@ class _Run:
             "epochs": progress.place.epoch + progress.place.window / self._epoch,
             "seconds": progress.elapsed,
             "cpu_seconds": progress.cpu,
+            **({"before": self.note["before"]} if "before" in self.note else {}),
             "seed": training.seed,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,

@@ -19,8 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ostinato.architectures.translator import ATTENTIONS
 from ostinato.architectures.classifier import check_poolings
+from ostinato.architectures.translator import ATTENTIONS
 from ostinato.config import ACTIVATIONS, CELLS, ModelConfig, Regularisers, check_choice, check_range, did_you_mean
 from ostinato.errors import ConfigError
 from ostinato.training.settings import OPTIMISERS, SCHEDULES, TrainingConfig

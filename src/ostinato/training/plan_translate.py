@@ -35,7 +35,7 @@ class PairSize:
     """Tokens of the longest line, of either side."""
 
 
-def plan_translator(text: PairSize, given: Mapping[str, Any], speed_of: SpeedOf = probe) -> Plan:
+def plan_translator(text: PairSize, given: Mapping[str, Any], speed_of: SpeedOf = probe) -> Plan[TranslatorConfig]:
     """Choose what ``given`` leaves open; it holds one of minutes, epochs and steps."""
     choices = Choices({name: value for name, value in given.items() if value is not None})
     choose = choices.choose
