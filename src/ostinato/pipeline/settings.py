@@ -194,7 +194,7 @@ CHOICES = {
     "LEVELS": LEVELS,
     "DEVICES": DEVICES,
 }
-_ONLY = {"classify": ClassifySettings}
+_ONLY = {"classify": ClassifySettings, "translate": TranslatorSettings}
 """What only one task has."""
 _CHOICES = re.compile("|".join(CHOICES))  # a text that says "one of CELLS" is shown with the names
 
@@ -271,7 +271,7 @@ def check(values: Mapping[str, Any]) -> None:
         check_range("embed", model["embed"], 1, 1 << 24)
     model.setdefault("hidden", (model.get("embed", 64),))
     whole = ModelConfig(**{"vocab": 2, "embed": 1, **model, "tied": False})
-    if model.get("tied") and "hidden" in values and values.get("task", "lm") == "lm":
+    if model.get("tied") and "hidden" in values and task in ("lm", "dialogue"):
         ModelConfig(**{"vocab": 2, "embed": whole.readout, **model})
 
 
