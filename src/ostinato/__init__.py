@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ostinato.pipeline import train as train
     from ostinato.pipeline.export import export as export
     from ostinato.score.report import Scored as Scored
+    from ostinato.translator import Translation as Translation
+    from ostinato.translator import Translator as Translator
     from ostinato.types import State as State
     from ostinato.types import Tokenizer as Tokenizer
 
@@ -30,6 +32,8 @@ _HOMES = {
     "Scored": "ostinato.score.report",
     "State": "ostinato.types",
     "Tokenizer": "ostinato.types",
+    "Translation": "ostinato.translator",
+    "Translator": "ostinato.translator",
     "export": "ostinato.pipeline.export",
     "load": "ostinato.loading",
     "train": "ostinato.pipeline",
@@ -44,6 +48,8 @@ __all__ = [
     "Scored",
     "State",
     "Tokenizer",
+    "Translation",
+    "Translator",
     "__version__",
     "export",
     "load",
