@@ -115,7 +115,7 @@ class Regularisers:
     temporal_penalty: float = 0.0
     """Weight of the mean square of its change from step to step (Krueger and Memisevic 2016, TAR)."""
     label_smoothing: float = 0.0
-    """Share of each target that is spread over the vocabulary (Szegedy et al. 2016); for translate."""
+    """Of translate and classify: share of each target that is spread over all there are (Szegedy et al. 2016)."""
     weight_decay: float = 0.0
     """On matrices only; with adamw decoupled (Loshchilov and Hutter 2019), else a part of the gradient."""
 

@@ -91,6 +91,8 @@ class Translator:
         line stays empty. A line of more than LONGEST tokens goes in pieces, each by its best translation. Raises
         ConfigError on a setting out of range.
         """
+        if beam < 1:
+            raise ConfigError(f"beam is {beam}; expected 1 (greedy) or more")
         if not 1 <= n_best <= beam:
             raise ConfigError(f"n_best is {n_best}; expected 1 to the beam's width, {beam}")
         waiting = iter(lines)
@@ -134,15 +136,14 @@ class Translator:
         return ids if len(ids) else np.array([self.source.boundary_id])
 
     def _pieces(self, line: str) -> list[str]:
-        """``line`` in pieces of at most LONGEST tokens."""
+        """``line`` in pieces of about LONGEST tokens at most."""
         spans = self.source.encode_with_spans(line)[1]
-        if len(spans) <= LONGEST:
-            return [line]
-        reach = int(spans[LONGEST - 1, 1])
-        cut = max((line.rfind(mark, 0, reach) + 1 for mark in (". ", "! ", "? ")), default=0)
-        if cut < reach // 4:
-            cut = line.rfind(" ", 0, reach) + 1 or reach
-        return [line[:cut].rstrip(), *self._pieces(line[cut:])]
+        pieces, token, start = [], 0, 0
+        while len(spans) - token > LONGEST:
+            cut = _cut(line, start, int(spans[token + LONGEST - 1, 1]))
+            pieces.append(line[start:cut].rstrip())
+            token, start = int(np.searchsorted(spans[:, 0], cut)), cut
+        return [*pieces, line[start:]]
 
     def _translate(self, lines: Sequence[str], beam: int, length_penalty: float) -> list[list[Translation]]:
         """Lines of about the same length together."""
@@ -185,6 +186,15 @@ class Translator:
                 shown = shown[: len(shown) - len(shown.lstrip())] + line[start:end]
             words.append(shown)
         return "".join(words) + decoder.finish()
+
+
+def _cut(line: str, start: int, reach: int) -> int:
+    """Where to cut the piece from ``start`` that may go to ``reach``: after a sentence, else after a word."""
+    sentence = max(line.rfind(mark, start, reach) + 2 for mark in (". ", "! ", "? "))
+    if sentence > start + (reach - start) // 4:
+        return sentence
+    word = line.rfind(" ", start, reach) + 1
+    return word if word > start else reach
 
 
 def _join(pieces: list[list[Translation]]) -> list[Translation]:

@@ -112,7 +112,13 @@ def test_empty_and_endless_lines(trained: Path) -> None:
     found = [one[0].text for one in model.translate_lines(["", source, "   ", endless], beam=2)]
     assert [found[0], found[1], found[2]] == ["", target, ""]
     assert len(found[3].split()) > 10
-    assert max(map(len, model._pieces(endless))) <= translator.LONGEST
+    pieces = model._pieces(endless)
+    assert max(map(len, pieces)) <= translator.LONGEST
+    assert " ".join(pieces) == endless
+    for strange in ("a" * 3000, "ab " * 1000, " " * 3000):  # no end of a sentence, or of a word
+        pieces = model._pieces(strange)
+        assert max(map(len, pieces)) <= translator.LONGEST
+        assert "".join("".join(pieces).split()) == "".join(strange.split())
     assert model.translate(f"{source}\n\n{source}", beam=2) == f"{target}\n\n{target}"
 
 
@@ -236,6 +242,8 @@ def test_models_of_other_tasks_say_so(trained: Path, tmp_path: Path, capsys: Cap
 
 def test_settings_out_of_range_are_refused(trained: Path, tmp_path: Path, capsys: Capture) -> None:
     model = ostinato.load(trained)
+    with pytest.raises(ConfigError, match="beam is 0"):
+        next(iter(model.translate_lines(["x"], beam=0)))
     with pytest.raises(ConfigError, match="n_best is 9; expected 1 to the beam's width, 5"):
         next(iter(model.translate_lines(["x"], n_best=9)))
     (tmp_path / "text").write_text("7 may 1987\n")

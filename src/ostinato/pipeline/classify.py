@@ -151,7 +151,7 @@ class ClassifyTask(Task):
         buckets = Buckets(train.texts.lengths, training.batch, training.seed)
         balanced = self.settings.class_weights == "balanced"
         weights = balanced_weights(train.labels, len(labels)) if balanced else None
-        return LabelObjective(model, train, buckets, weights, self.settings.label_smoothing)
+        return LabelObjective(model, train, buckets, weights, self.plan.regularisers.label_smoothing)
 
     def held_out(self, part: str) -> HeldOutTexts | None:
         """A part of the texts; what was last measured on it is kept for ``finish``."""

@@ -274,6 +274,7 @@ class _Run:
     def _summary(self, progress: Progress, scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
         model, training = self.plan.model, self.plan.training
         return {
+            "task": type(model).task,  # unless the task says something narrower
             "architecture": model.describe(),
             "parameters": sum(math.prod(shape) for shape in expected_tensors(model).values()),
             **self.task.about(),

@@ -55,8 +55,6 @@ class ClassifySettings:
     """How the outputs for all tokens become one vector: max, mean, last or attention, or several as in max,mean."""
     class_weights: str = "none"
     """What a text counts in the loss, one of CLASS_WEIGHTS: balanced makes every label count the same."""
-    label_smoothing: float = 0.0
-    """Share of each target that is spread over all labels (Szegedy et al. 2016)."""
     start_from: str | None = None
     """The folder of a language model whose tokens, embedding and layers the classifier begins with (Howard and Ruder
     2018, ULMFiT)."""
@@ -72,7 +70,6 @@ class ClassifySettings:
         if self.pooling is not None:
             check_poolings(self.poolings)
         check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
-        check_range("label_smoothing", self.label_smoothing, 0.0, 0.9)
         check_range("tune", self.tune, 0.0, 0.9)
         check_range("layer_decay", self.layer_decay, 1.0, 100.0)
         check_range("unfreeze", self.unfreeze, 0.0, 1.0)
@@ -287,6 +284,8 @@ def _check_task(task: str, values: Mapping[str, Any]) -> None:
             kind(**given)
         elif given:
             raise ConfigError(f"{next(iter(given))} is for --task {name}; the task is {task}")
+    if values.get("label_smoothing") and task in ("lm", "dialogue"):
+        raise ConfigError(f"label_smoothing is for --task translate and classify; the task is {task}")
 
 
 def part(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,7 +109,6 @@ class TranslateTask(Task):
         """Sizes of model and texts."""
         prepared, size = self._prepared, self._size()
         return {
-            "task": "translate",
             "level": prepared.level.options.level,
             "vocab": prepared.tokenizers[1].vocab_size,
             "source_vocab": prepared.tokenizers[0].vocab_size,
