@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Sequence
 
-import sacrebleu
+from sacrebleu.metrics.bleu import BLEU
 
 from ostinato.cli.translate import list_lines
 from ostinato.translator import Translator, load
 
 WIDTHS = (1, 2, 5, 10)
+METRIC = BLEU()
 LENGTHS = ((1, 8), (9, 11), (12, 15), (16, 60))
 
 
@@ -36,7 +37,7 @@ def main(folder: str, source: str, target: str) -> None:
         }
         if width == 5:
             report["by length"] = by_length(lines, found, references)
-    report["signature"] = str(sacrebleu.metrics.BLEU().get_signature())
+    report["signature"] = str(METRIC.get_signature())
     print(json.dumps(report, indent=1))
 
 
@@ -47,7 +48,7 @@ def translate(model: Translator, lines: Sequence[str], width: int) -> list[str]:
 
 def bleu(found: Sequence[str], references: Sequence[str]) -> float:
     """Corpus BLEU, two places."""
-    return round(sacrebleu.corpus_bleu(list(found), [list(references)]).score, 2)
+    return round(METRIC.corpus_score(list(found), [list(references)]).score, 2)
 
 
 def by_length(lines: Sequence[str], found: Sequence[str], references: Sequence[str]) -> dict[str, dict[str, float]]:
