@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ostinato import bundle
+from ostinato.architectures import CaptionerConfig
+from ostinato.captioner import captioner
 from ostinato.config import ModelConfig
 from ostinato.language_model import LanguageModel, language_model
 
-_FACES: Mapping[type[Any], Callable[[Any], Any]] = {ModelConfig: language_model}
+_FACES: Mapping[type[Any], Callable[[Any], Any]] = {
+    ModelConfig: language_model,
+    CaptionerConfig: captioner,
+}
 
 
 def load(folder: str | Path) -> LanguageModel | Any:

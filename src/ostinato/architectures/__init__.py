@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 from ostinato.architectures import language
+from ostinato.architectures.captioner import CaptionerConfig as CaptionerConfig
+from ostinato.architectures.captioner import captioner_tensors
 from ostinato.architectures.translator import TranslatorConfig as TranslatorConfig
 from ostinato.architectures.translator import translator_tensors
 from ostinato.config import ModelConfig
 from ostinato.errors import ConfigError
 
 Shapes = dict[str, tuple[int, ...]]
-Architecture = ModelConfig | TranslatorConfig
+Architecture = ModelConfig | TranslatorConfig | CaptionerConfig
 """The description of a model of any kind."""
 
 
@@ -30,12 +32,14 @@ class Kind(Protocol):
 KINDS: Mapping[str, type[Architecture]] = {
     "recurrent_language_model": ModelConfig,
     "recurrent_translator": TranslatorConfig,
+    "recurrent_captioner": CaptionerConfig,
 }
 """By the name that a model folder has for it."""
 
 _TENSORS: Mapping[type[Any], Any] = {
     ModelConfig: language.language_tensors,
     TranslatorConfig: translator_tensors,
+    CaptionerConfig: captioner_tensors,
 }
 
 

@@ -65,7 +65,7 @@ class TrainConsole(Listener):
         how = "reused from an earlier run" if task.reused else f"prepared in {seconds:.1f} s"
         self._say(f"text     {task.data}; {how}")
 
-    def planned(self, plan: Plan, folder: str) -> None:
+    def planned(self, plan: Plan[Any], folder: str) -> None:
         """Show the choices and why."""
         self._folder = folder
         self._say(f"model    {plan.model.describe()}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ostinato.decode.sampling import check_sampling, log_softmax, make_sampler
 from ostinato.errors import ConfigError
-from ostinato.types import Decoder, Floats, RecurrentModel, Sampling, State, Tokenizer, WritingModel
+from ostinato.types import Decoder, Floats, Sampling, State, StepModel, Tokenizer, WritingModel
 
 FIRST_CHUNK, CHUNK = 4, 32
 """Tokens that a model writes in one call, where it can: few at first, so that something can be shown soon."""
@@ -76,7 +76,7 @@ def stream_rng(seed: int, index: int = 0) -> np.random.Generator:
 
 
 def generate(
-    model: RecurrentModel,
+    model: StepModel,
     tokenizer: Tokenizer,
     state: State,
     *,
@@ -135,7 +135,7 @@ def _in_chunks(
 
 
 def _one_by_one(
-    model: RecurrentModel,
+    model: StepModel,
     state: State,
     how: Sampling,
     rng: np.random.Generator,

@@ -88,4 +88,11 @@ def _language_results(scores: Mapping[str, Any]) -> str:
     )
 
 
-_RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"lm": _language_results}
+def _caption_results(scores: Mapping[str, Any]) -> str:
+    return (
+        f"{scores['bits_per_char']:.4f} bits per character, {scores['nats_per_token']:.4f} nats per token "
+        f"({scores['captions']:,} captions, {scores['tokens']:,} tokens)"
+    )
+
+
+_RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"lm": _language_results, "caption": _caption_results}

@@ -17,7 +17,7 @@ class Listener:
     def prepared(self, task: Task, seconds: float) -> None:
         """The data is on disk as ids; it took so long."""
 
-    def planned(self, plan: Plan, folder: str) -> None:
+    def planned(self, plan: Plan[Any], folder: str) -> None:
         """All settings are known; training begins."""
 
     def report(self, report: Report) -> None:

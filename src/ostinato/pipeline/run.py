@@ -98,6 +98,8 @@ def _locate(texts: Sequence[str | Path], given: dict[str, Any]) -> tuple[list[st
     for part in ("valid", "test"):  # so that a run can be resumed from another folder
         if Path(given.get(part, "")).is_file():
             given[part] = str(Path(given[part]).absolute())
+    if given.get("images"):
+        given["images"] = str(Path(given["images"]).absolute())
     return [str(paths.train if str(paths.train) == "-" else paths.train.absolute()) for paths in found], given
 
 
@@ -133,7 +135,7 @@ class _Run:
     _sampled: int = 0
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> Plan[Any]:
         """The task's."""
         return self.task.plan
 

@@ -19,11 +19,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from ostinato.architectures.captioner import ATTENTIONS as IMAGE_ATTENTIONS
 from ostinato.config import ACTIVATIONS, CELLS, ModelConfig, Regularisers, check_choice, check_range, did_you_mean
 from ostinato.errors import ConfigError
 from ostinato.training.settings import OPTIMISERS, SCHEDULES, TrainingConfig
 
-TASKS = ("lm", "translate")
+TASKS = ("lm", "translate", "caption")
 LEVELS = ("auto", "char", "byte", "word", "bpe", "unigram")
 DEVICES = ("auto", "cpu", "cuda")
 BUDGETS = ("minutes", "epochs", "steps")
@@ -79,6 +80,36 @@ class TextSettings:
 
 
 @dataclass(frozen=True)
+class CaptionSettings:
+    """Of ``--task caption``: the images, and what looks at them."""
+
+    images: str | None = None
+    """Where the images are that the captions name: a folder or a .zip archive; default: the folder of the captions."""
+    image_size: int = 32
+    """Height and width that images are scaled to, in pixels."""
+    channels: int | None = None
+    """Feature maps of the last convolution; those before it have fewer."""
+    attention: str = "additive"
+    """How the decoder looks at the regions of an image: one of IMAGE_ATTENTIONS; none takes their mean."""
+    blind: bool = False
+    """Show it white images only: the same decoder on captions alone, to compare with."""
+    shift: int = 2
+    """In training, most pixels that an image is moved by; 0 is off."""
+    flip: bool = False
+    """In training, mirror every other image: not where captions say left and right."""
+    background: float = 0.5
+    """In training, share of the images that are laid on a random colour instead of white, where they are clear."""
+
+    def __post_init__(self) -> None:
+        check_choice("attention", self.attention, IMAGE_ATTENTIONS)
+        check_range("image_size", self.image_size, 8, 1024)
+        check_range("shift", self.shift, 0, self.image_size // 2)
+        check_range("background", self.background, 0.0, 1.0)
+        if self.channels is not None:
+            check_range("channels", self.channels, 4, 1 << 12)
+
+
+@dataclass(frozen=True)
 class ShapeSettings:
     """Short ways to say several things at once, and where to run."""
 
@@ -116,6 +147,7 @@ class Setting:
 _GROUPS = {
     "Task": TaskSettings,
     "Text": TextSettings,
+    "Captions": CaptionSettings,
     "Model": ModelConfig,
     "Shape": ShapeSettings,
     "Regularisation": Regularisers,
@@ -130,6 +162,7 @@ CHOICES = {
     "OPTIMISERS": OPTIMISERS,
     "SCHEDULES": SCHEDULES,
     "LEVELS": LEVELS,
+    "IMAGE_ATTENTIONS": IMAGE_ATTENTIONS,
     "DEVICES": DEVICES,
 }
 _CHOICES = re.compile("|".join(CHOICES))  # a text that says "one of CELLS" is shown with the names
@@ -195,6 +228,7 @@ def defaults() -> dict[str, Any]:
 def check(values: Mapping[str, Any]) -> None:
     """Raise ConfigError where values are out of range or contradict each other, before any text is read."""
     TaskSettings(**part(TaskSettings, values))
+    CaptionSettings(**part(CaptionSettings, values))
     Regularisers(**part(Regularisers, values))
     TrainingConfig(**{"batch": 1, "bptt": 1, "lr": 1e-3, **part(TrainingConfig, values)})
     hidden, layers = values.get("hidden", ()), values.get("layers")

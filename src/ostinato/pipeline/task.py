@@ -32,7 +32,7 @@ class Part(Evaluation, Protocol):
 class Task(ABC):
     """Data that is prepared, and the plan for a model on it. Made anew, from the same settings, by every start."""
 
-    plan: Plan
+    plan: Plan[Any]
     fingerprint: str
     """Of the data and how it became ids: a run goes on with the same only."""
     reused: bool

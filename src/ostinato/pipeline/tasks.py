@@ -8,7 +8,10 @@ from typing import Any
 
 from ostinato.pipeline.task import Task
 
-_HOMES = {"lm": ("ostinato.pipeline.language", "LanguageTask")}
+_HOMES = {
+    "lm": ("ostinato.pipeline.language", "LanguageTask"),
+    "caption": ("ostinato.pipeline.caption", "CaptionTask"),
+}
 
 
 def prepare_task(name: str, texts: Sequence[str], given: Mapping[str, Any]) -> Task:

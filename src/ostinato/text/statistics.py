@@ -38,12 +38,16 @@ class TextStatistics:
 
 def measure(corpus: Corpus, sample: int = SAMPLE) -> TextStatistics:
     """Look closely at the first ``sample`` characters. Raises TextError as reading the corpus does."""
-    text = "".join(corpus.slice_chars(0, sample))
+    return measure_text("".join(corpus.slice_chars(0, sample)), corpus.chars)
+
+
+def measure_text(text: str, chars: int) -> TextStatistics:
+    """The figures of a text of so many ``chars`` that begins with ``text``."""
     seen = np.bincount(code_points(text), minlength=MAX_CODE)
     tokenized = _looks_tokenized(text)
     words = _words(text, tokenized)
     return TextStatistics(
-        chars=corpus.chars,
+        chars=chars,
         distinct_chars=int(np.count_nonzero(seen)),
         distinct_words=len(words),
         seen_once=sum(count == 1 for count in words.values()) / max(len(words), 1),

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
+from ostinato.architectures import Architecture
 from ostinato.config import ModelConfig, Regularisers
 from ostinato.errors import ConfigError
 from ostinato.training.probe import (
@@ -55,11 +56,14 @@ class TextSize:
         return self.vocab >= LARGE_VOCABULARY
 
 
+Model = TypeVar("Model", bound=Architecture)
+
+
 @dataclass(frozen=True)
-class Plan:
+class Plan(Generic[Model]):
     """A run in full: the model, its regularisers, its training, and why."""
 
-    model: ModelConfig
+    model: Model
     regularisers: Regularisers
     training: TrainingConfig
     threads: int
@@ -70,7 +74,7 @@ class Plan:
 
 
 @dataclass
-class _Choices:
+class Choices:
     """Values so far: those the user set, then those the plan adds, each with its reason."""
 
     given: Mapping[str, Any]
@@ -92,13 +96,13 @@ class _Choices:
         return {name: self.given[name] for name in names if self.given.get(name) is not None}
 
 
-def plan(text: TextSize, given: Mapping[str, Any], speed_of: SpeedOf = probe) -> Plan:
+def plan(text: TextSize, given: Mapping[str, Any], speed_of: SpeedOf = probe) -> Plan[ModelConfig]:
     """Choose what ``given`` leaves open; it holds one of minutes, epochs and steps.
 
     Only a budget in minutes depends on the speed of the machine, so that any other run can be repeated exactly.
     Raises ConfigError when ``sampled_softmax`` draws no fewer tokens than the text has.
     """
-    choices = _Choices({name: value for name, value in given.items() if value is not None})
+    choices = Choices({name: value for name, value in given.items() if value is not None})
     _check_drawn(choices.given.get("sampled_softmax", 0), text.vocab)
     batch, bptt = _batches(text, choices)
     options = _architecture(text, choices)
@@ -117,7 +121,7 @@ def _check_drawn(drawn: int, vocab: int) -> None:
         )
 
 
-def _batches(text: TextSize, choices: _Choices) -> tuple[int, int]:
+def _batches(text: TextSize, choices: Choices) -> tuple[int, int]:
     short = text.tokens < 64 * 32 * 8
     reason = "few lanes, the text is short" if short else "wide enough for fast products, narrow for many updates"
     batch = choices.choose("batch", 8 if short else 32, reason)
@@ -126,7 +130,7 @@ def _batches(text: TextSize, choices: _Choices) -> tuple[int, int]:
     return batch, choices.choose("bptt", min(35 if text.words else 64, longest), reason)
 
 
-def _architecture(text: TextSize, choices: _Choices) -> dict[str, Any]:
+def _architecture(text: TextSize, choices: Choices) -> dict[str, Any]:
     """Of ModelConfig all but the widths, and the number of layers."""
     given = choices.given
     options = choices.given_of(ModelConfig)
@@ -147,7 +151,7 @@ def _architecture(text: TextSize, choices: _Choices) -> dict[str, Any]:
 
 
 def _reading(
-    text: TextSize, choices: _Choices, options: Mapping[str, Any], speed_of: SpeedOf, step: int
+    text: TextSize, choices: Choices, options: Mapping[str, Any], speed_of: SpeedOf, step: int
 ) -> Callable[[ModelConfig], float]:
     """How many tokens a model reads in the budget."""
     given = choices.given
@@ -163,7 +167,7 @@ def _reading(
     return lambda model: 60.0 * given["minutes"] * speed.operations / operations_per_token(model, scored)
 
 
-def _shaped(choices: _Choices, options: Mapping[str, Any], width: int) -> ModelConfig:
+def _shaped(choices: Choices, options: Mapping[str, Any], width: int) -> ModelConfig:
     """The model whose layers are so wide, with the embedding that goes with it."""
     given = choices.given
     directions = 2 if options.get("bidirectional") else 1
@@ -177,7 +181,7 @@ def _shaped(choices: _Choices, options: Mapping[str, Any], width: int) -> ModelC
 
 
 def _model(
-    text: TextSize, choices: _Choices, options: Mapping[str, Any], reads: Callable[[ModelConfig], float]
+    text: TextSize, choices: Choices, options: Mapping[str, Any], reads: Callable[[ModelConfig], float]
 ) -> ModelConfig:
     """The widest model that still reads TOKENS_PER_WEIGHT tokens for each of its weights."""
     kind = "words" if text.words else "characters"
@@ -193,7 +197,7 @@ def _model(
     return model
 
 
-def _regularisers(choices: _Choices, epochs: float, *, words: bool) -> Regularisers:
+def _regularisers(choices: Choices, epochs: float, *, words: bool) -> Regularisers:
     """Dropout grows with the number of times the text is read: what is new needs none."""
     strength = round(min(0.5, max(0.0, 0.1 * math.log2(max(1.0, epochs)))), 2)
     strength = choices.choose("dropout", strength, f"the text is read {epochs:.1f} times")
@@ -208,7 +212,7 @@ def _regularisers(choices: _Choices, epochs: float, *, words: bool) -> Regularis
     return Regularisers(**{**choices.given_of(Regularisers), **{name: choices.values[name] for name in names}})
 
 
-def _training(choices: _Choices, model: ModelConfig, *, words: bool) -> TrainingConfig:
+def _training(choices: Choices, model: ModelConfig, *, words: bool) -> TrainingConfig:
     optimiser = choices.given.get("optimiser", "adamw")
     width = max(model.hidden)
     cell = "lstm" if words and model.cell.startswith("gru") else model.cell
