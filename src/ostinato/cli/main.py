@@ -21,6 +21,7 @@ VERBS = {
     "sample": "Let a model write.",
     "score": "How well a model predicts a text: perplexity, bits per character and byte.",
     "fill": "Let a bidirectional model fill the gaps in a text.",
+    "caption": "Let a model say what images show.",
     "inspect": "Sizes of a model; pictures of its gradients and gates.",
     "export": "A copy of a model to ship; in eight bits at a quarter of the size.",
     "data": "Named corpora: list, fetch, verify.",

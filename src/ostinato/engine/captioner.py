@@ -25,8 +25,8 @@ def planes(images: Images) -> Floats:
     """What the first convolution reads, ``(B, D, D, 5)``; see ``ostinato.models.captioner.planes``."""
     B, D, _, _ = images.shape
     x = np.empty((B, D, D, 5), np.float32)
-    x[..., :3] = np.float32(1.0) - images.astype(np.float32) / np.float32(255.0)
-    along = np.linspace(-1.0, 1.0, D, dtype=np.float32)
+    x[..., :3] = np.float32(2.0) - images.astype(np.float32) / np.float32(127.5)
+    along = np.linspace(-0.5, 0.5, D, dtype=np.float32)
     x[..., 3], x[..., 4] = along[:, None], along[None, :]
     return x
 

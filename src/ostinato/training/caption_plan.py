@@ -94,7 +94,7 @@ def _model(size: CaptionsSize, choices: Choices, seconds_of: SecondsOf, batch: i
     kept = "the widest of those" if epochs >= EPOCHS else "the narrowest, none"
     reason = f"{kept} that read the captions {EPOCHS} times; this one does {epochs:.0f} times"
     choices.choose("hidden", model.decoder.hidden, reason if len(widths) > 1 else "wide enough for most captions")
-    choices.choose("embed", model.decoder.embed, "a quarter of the width, 32 to 128")
+    choices.choose("embed", model.decoder.embed, "half the width, 64 at least: the readout is as wide")
     choices.choose("channels", model.memory, "half the width of the decoder")
     return model, epochs
 
@@ -109,7 +109,7 @@ def _shaped(size: CaptionsSize, choices: Choices, width: int) -> CaptionerConfig
     given = choices.given
     hidden = tuple(given.get("hidden") or (width,))
     hidden = hidden * choices.values["layers"] if len(hidden) == 1 else hidden
-    embed = given.get("embed") or min(128, max(32, hidden[-1] // 4))
+    embed = given.get("embed") or max(64, hidden[-1] // 2)
     names = [field.name for field in fields(ModelConfig)]
     options = {name: given[name] for name in names if name in given and name not in ("tied", "hidden", "embed")}
     options |= {"vocab": size.vocab, "cell": choices.values["cell"]}
