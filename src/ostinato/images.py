@@ -10,6 +10,7 @@ import io
 import struct
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -74,15 +75,14 @@ class _Archive:
             hint = did_you_mean(name, self._archive.namelist())
             raise ImageError(f"no such image: {name} in {self._path}{hint}") from None
         _check_size(f"{name} in {self._path}", info.file_size)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            how = f"packed by method {info.compress_type}"
+            raise ImageError(f"{name} in {self._path} is {how}; expected stored or deflated; zip it anew")
         try:
             with self._archive.open(info) as file:
                 return file.read(MOST_BYTES)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, OSError, EOFError) as error:
             raise ImageError(f"{name} in {self._path} cannot be unpacked: {_line(error)}; make it anew") from None
-        except Exception as error:
-            if type(error).__name__ in ("error", "LZMAError"):  # of zlib and lzma, which have no common parent
-                raise ImageError(f"{name} in {self._path} cannot be unpacked: {_line(error)}; make it anew") from None
-            raise
 
 
 def read_file(path: Path) -> bytes:
@@ -91,7 +91,7 @@ def read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
-        near = [str(entry) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = [str(entry) for entry in path.parent.iterdir() if entry.is_file()] if path.parent.is_dir() else []
         raise ImageError(f"no such image: {path}{did_you_mean(str(path), near)}") from None
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror}; expected an image") from None

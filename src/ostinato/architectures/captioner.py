@@ -16,8 +16,8 @@ KERNEL = 3
 """Height and width of every convolution's window."""
 PADDING = 1
 """Rows and columns of white around what a convolution reads."""
-PLANES = 5
-"""What the first convolution reads: red, green, blue, and the two coordinates of each pixel."""
+PLANES = 3
+"""What the first convolution reads: red, green and blue."""
 
 
 @dataclass(frozen=True)

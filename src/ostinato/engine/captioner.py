@@ -12,6 +12,7 @@ from ostinato.architectures.captioner import PADDING, CaptionerConfig
 from ostinato.engine.convolution import convolve
 from ostinato.engine.engine import Output, check_boundary
 from ostinato.engine.stack import Stack, check_ids, linear
+from ostinato.errors import ConfigError
 from ostinato.types import Floats, Ids, State
 
 Images = NDArray[np.uint8]
@@ -22,13 +23,8 @@ WORK = 1 << 20
 
 
 def planes(images: Images) -> Floats:
-    """What the first convolution reads, ``(B, D, D, 5)``; see ``ostinato.models.captioner.planes``."""
-    B, D, _, _ = images.shape
-    x = np.empty((B, D, D, 5), np.float32)
-    x[..., :3] = np.float32(2.0) - images.astype(np.float32) / np.float32(127.5)
-    along = np.linspace(-0.5, 0.5, D, dtype=np.float32)
-    x[..., 3], x[..., 4] = along[:, None], along[None, :]
-    return x
+    """What the first convolution reads, ``(B, D, D, 3)``; see ``ostinato.models.captioner.planes``."""
+    return np.float32(2.0) - images.astype(np.float32) / np.float32(127.5)
 
 
 class CaptionEngine:
@@ -96,6 +92,9 @@ class CaptionEngine:
     def _read(self, ids: Ids, arrays: dict[str, Any]) -> tuple[Floats, State]:
         """The readouts ``(T, B, E)`` after each of ``ids (T, B)``, at least one step, and the last state."""
         check_ids(ids, self.vocab_size)
+        B = len(arrays["memory"])
+        if ids.shape[1] != B:
+            raise ConfigError(f"the state is of {B} images; expected one for each of the {ids.shape[1]} ids")
         h, states = self._stack.run(ids, tuple(arrays[name] for name in self._names))
         readout = self._readout(h, arrays)
         kept: dict[str, Floats] = {name: arrays[name] for name in ("memory", "keys") if name in arrays}
