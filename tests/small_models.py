@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ostinato import bundle
-from ostinato.architectures import expected_tensors
+from ostinato.architectures import Architecture, CaptionerConfig, expected_tensors
 from ostinato.bundle import Weights
 from ostinato.config import ModelConfig
 from ostinato.text.tokenizer import TokenizerOptions, build, to_json
@@ -22,7 +22,7 @@ def config(**changes: Any) -> ModelConfig:
     return ModelConfig(**{"vocab": 11, "embed": 6, "hidden": (5, 7), **changes})
 
 
-def weights(model: ModelConfig, seed: int = 0, scale: float = 0.5) -> dict[str, Floats]:
+def weights(model: Architecture, seed: int = 0, scale: float = 0.5) -> dict[str, Floats]:
     """Normal numbers for every tensor: no gate, unit or bias is like another."""
     rng = np.random.default_rng(seed)
     shapes = expected_tensors(model)
@@ -48,5 +48,15 @@ def write_folder(
         training={"minutes": 5, "bits_per_char": 1.5},
         card="# A model\n",
         weights=stored,
+    )
+    return folder
+
+
+def write_captioner(folder: Path) -> Path:
+    """The folder of a captioner with random weights, of images of nine by nine pixels."""
+    tokens = tokenizer("char")
+    model = CaptionerConfig(config(vocab=tokens.vocab_size), (4, 3, 5), (1, 2, 2), size=9)
+    bundle.save(
+        folder, model=model, tensors=weights(model), tokenizer_json=to_json(tokens), training={}, card="# A captioner\n"
     )
     return folder

@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-from small_models import write_folder
+from small_models import write_captioner, write_folder
 
 import ostinato
 
@@ -39,11 +39,13 @@ LAW: dict[str, set[str]] = {
     "decode": BASICS | {"text"},
     "score": BASICS | {"text"},
     "language_model": BASICS | {"config", "bundle", "engine", "decode", "score", "text"},
+    "images": BASICS | {"config", "data"},
+    "captioner": BASICS | {"config", "architectures", "bundle", "data", "engine", "decode", "text", "images"},
     "pictures": BASICS,
-    "loading": BASICS | {"config", "architectures", "bundle", "language_model"},
+    "loading": BASICS | {"config", "architectures", "bundle", "language_model", "captioner"},
     "pipeline": BASICS
     | {"config", "architectures", "text", "data", "models", "training", "bundle", "pictures"}
-    | {"language_model", "loading"},
+    | {"language_model", "loading", "captioner", "images"},
 }
 
 # module prefix: the libraries it may import; the longest prefix counts
@@ -58,6 +60,7 @@ LIBRARIES: dict[str, set[str]] = {
     "training": {"numpy", "torch", "safetensors"},
     "training.settings": set(),
     "pictures": {"numpy", "matplotlib"},
+    "images": {"numpy", "PIL"},
     "pipeline": {"numpy", "torch"},
     "pipeline.settings": set(),
     "cli": {"numpy", "torch", "cyclopts", "rich", "matplotlib"},
@@ -178,6 +181,11 @@ def test_matplotlib_is_imported_when_something_is_drawn() -> None:
     assert [one for one in ALL if part(one.target) == "matplotlib" and not one.lazy] == []
 
 
+def test_pillow_is_imported_when_an_image_is_read() -> None:
+    assert {one.source for one in ALL if part(one.target) == "PIL"} == {"images"}
+    assert [one for one in ALL if part(one.target) == "PIL" and not one.lazy] == []
+
+
 def test_no_module_imports_itself_by_a_detour() -> None:
     graph: dict[str, set[str]] = {name: set() for name in MODULES}
     for one in ALL:
@@ -211,7 +219,7 @@ def loaded_after(code: str) -> set[str]:
 
 
 HELP = "from ostinato.cli.main import run\ntry:\n    run([{}])\nexcept SystemExit as end:\n    assert not end.code"
-HEAVY = {"torch", "matplotlib", "tokenizers", "onnxruntime", "hypothesis"}
+HEAVY = {"torch", "matplotlib", "PIL", "tokenizers", "onnxruntime", "hypothesis"}
 
 
 def test_importing_the_package_costs_next_to_nothing() -> None:
@@ -228,6 +236,16 @@ def test_a_model_is_loaded_and_writes_and_scores_without_torch(tmp_path: Path) -
     code = (
         f"import ostinato\nlm = ostinato.load({str(folder)!r})\n"
         "assert len(lm.generate('to be', tokens=5, seed=1)) >= 5\nassert lm.score('to be').nats > 0"
+    )
+    assert not {"torch", "matplotlib"} & loaded_after(code)
+
+
+def test_an_image_is_captioned_without_torch(tmp_path: Path) -> None:
+    folder = write_captioner(tmp_path / "model")
+    code = (
+        f"import numpy, ostinato\ncaptioner = ostinato.load({str(folder)!r})\n"
+        "image = numpy.zeros((9, 7, 3), numpy.uint8)\n"
+        "assert captioner.caption(image) and captioner.score(image, 'to be') > 0"
     )
     assert not {"torch", "matplotlib"} & loaded_after(code)
 

@@ -28,7 +28,7 @@ VERBS = {
     "bench": "How fast this machine trains, writes and scores.",
     "doctor": "What this machine has, and what to install.",
 }
-EXTRAS = {"torch": '"ostinato[train]"', "matplotlib": '"ostinato[plot]"'}
+EXTRAS = {"torch": '"ostinato[train]"', "matplotlib": '"ostinato[plot]"', "PIL": '"ostinato[images]"'}
 
 app = App(
     name="ostinato",
