@@ -53,8 +53,11 @@ def test_regions_are_the_last_map_row_after_row():
         x = functional.conv2d(x, layer.weight, layer.bias, stride=stride, padding=1).clamp(min=0)
     memory = model.see(images)
     assert memory.shape == (9, 3, 5)
+    norm = model.encoder.norm
     for s in range(9):
-        close(memory[s], x[:, :, s // 3, s % 3])
+        for b in range(3):
+            normed = (x[b, :, s // 3, s % 3] - x[b].mean()) / torch.sqrt(x[b].var(correction=0) + 1e-5)
+            close(memory[s, b], normed * norm.weight + norm.bias)
 
 
 def test_attention_is_what_the_equations_say():
@@ -138,7 +141,7 @@ def _double(model, images):
     x = planes(images).double()
     for layer in model.encoder.layers:
         x = functional.relu(layer(x))
-    return x.flatten(2).permute(2, 0, 1)
+    return model.encoder.norm(x).flatten(2).permute(2, 0, 1)
 
 
 @torch.no_grad()
@@ -174,7 +177,7 @@ def dropped_shares(name):
     """Which of memory, embedded input and readout hold zeros in training, with one kind of dropout."""
     model = model_of(Regularisers(**{name: 0.5}))
     with torch.no_grad():
-        model.encoder.layers[-1].bias += 100.0  # so that no rectifier is at zero
+        model.encoder.norm.bias += 100.0  # so that nothing is zero that is not dropped
     seen = {}
     read, initial = model.decoder.forward, model.initial_state
     model.decoder.forward = lambda x, *rest: seen.setdefault("input", x) is None or read(x, *rest)

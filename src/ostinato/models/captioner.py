@@ -30,7 +30,12 @@ def planes(images: Tensor) -> Tensor:
 
 
 class Convolutions(nn.Module):
-    """Convolutions, each followed by a rectifier; from an image to its regions."""
+    """Convolutions, each followed by a rectifier, and a layer norm of the last map as a whole (Ba et al. 2016).
+
+    Without the norm the features grow in the first steps, by a product of all layers, until the tanh that reads them is
+    at its ends: of six runs on emoji two never got beyond the frequencies of letters. With each region normed by itself
+    an empty one is as loud as any, and their mean says little: 0.17 to 0.56 of drawn shapes, not 0.9, were told.
+    """
 
     def __init__(self, config: CaptionerConfig) -> None:
         super().__init__()
@@ -40,13 +45,15 @@ class Convolutions(nn.Module):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(cast(Tensor, layer.bias))
         self.layers = nn.ModuleList(layers)
+        self.norm = nn.GroupNorm(1, config.memory, eps=1e-5)
 
     def forward(self, images: Tensor) -> Tensor:
         """The regions ``(S, B, M)``, row after row of the last feature map, of ``images (B, D, D, 3)`` in uint8."""
         x = planes(images)
         for layer in self.layers:
             x = F.relu(layer(x))
-        return x.flatten(2).permute(2, 0, 1)
+        regions: Tensor = self.norm(x).flatten(2).permute(2, 0, 1)
+        return regions
 
 
 class AdditiveAttention(nn.Module):
@@ -79,7 +86,7 @@ class AdditiveAttention(nn.Module):
 class RecurrentCaptioner(nn.Module):
     """Convolutions, attention, a stack of recurrent layers (Vinyals et al. 2015, Xu et al. 2015)::
 
-        memory = dropout_hidden(convolutions(image))                       (S, B, M)
+        memory = dropout_hidden(norm(convolutions(image)))                     (S, B, M)
         state_0 = tanh(bridge(mean of memory over regions))
         h_t = stack(dropout_input(embedding(ids)))                         from state_0
         context_t = attention(h_t, memory), or the mean over regions

@@ -150,7 +150,7 @@ def _regularisers(choices: Choices, epochs: float) -> Regularisers:
 def _training(choices: Choices, model: CaptionerConfig) -> TrainingConfig:
     optimiser = choices.given.get("optimiser", "adamw")
     width = max(model.decoder.hidden)
-    rates = {"adamw": 0.3 * RATES[model.decoder.cell] * min(1.0, (256 / width) ** 0.6), "sgd": 0.3, "rmsprop": 0.001}
+    rates = {"adamw": 0.5 * RATES[model.decoder.cell] * min(1.0, (256 / width) ** 0.6), "sgd": 0.5, "rmsprop": 0.001}
     choices.choose("lr", float(f"{rates[optimiser]:.2g}"), f"for {optimiser}, {model.decoder.cell}, width {width}")
     choices.choose("evaluations", 20, "every 5%")
     names = ("batch", "bptt", "lr", "evaluations")
