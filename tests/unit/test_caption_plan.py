@@ -11,7 +11,7 @@ from ostinato.architectures import CaptionerConfig
 from ostinato.errors import ConfigError
 from ostinato.training.caption_plan import EPOCHS, WIDTHS, CaptionsSize, convolutions, plan, seconds_a_step
 
-SIZE = CaptionsSize(captions=5000, longest=40, vocab=80)
+SIZE = CaptionsSize(captions=5000, longest=40, vocab=80, tokens=150_000)
 DATA = {"image_size": 32, "attention": "additive", "blind": False}
 
 
@@ -44,6 +44,14 @@ def test_more_time_never_gives_a_smaller_model() -> None:
     assert widths == sorted(widths)
     assert widths[0] == WIDTHS[0]
     assert widths[-1] == WIDTHS[-1]
+
+
+def test_few_captions_are_not_learned_by_heart() -> None:
+    widths = [
+        made(CaptionsSize(500, 40, 80, tokens), minutes=60.0).model.decoder.hidden[0]
+        for tokens in (2_000, 9_000, 30_000, 100_000)
+    ]
+    assert widths == [96, 128, 256, 384]
 
 
 def test_the_widest_that_gets_through_the_captions_often_enough() -> None:

@@ -114,6 +114,18 @@ def test_drawn_captions_depend_on_the_seed_and_come_likeliest_first() -> None:
     assert all("<unk>" not in one.text and one.text for one in drawn)
 
 
+def test_a_caption_is_never_empty_and_never_unknown() -> None:
+    model = config()
+    tensors = weights(model)
+    for token, bias in ((TOKENIZER.boundary_id, 30.0), (TOKENIZER.unk_id, 40.0)):  # else what it would say always
+        tensors["output.bias"][token] = bias
+    captioner = Captioner(model, tensors, TOKENIZER)
+    for options in ({}, {"temperature": 1.0, "seed": 0, "count": 5}):
+        for caption in captioner.caption(IMAGES[0], **options):
+            assert caption.text in " ".join(shapes.KINDS).split()
+            assert caption.ended
+
+
 def test_files_and_arrays_are_the_same_image(tmp_path: Path) -> None:
     captioner, path = face(), tmp_path / "a.png"
     Image.fromarray(IMAGES[0]).save(path)

@@ -54,7 +54,9 @@ class CaptionTask(Task):
             self._data[part] = _encode(self._tokenizer, some, images, of)
         self.fingerprint = _fingerprint(lines, images, self._level)
         train = self._data["train"]
-        size = CaptionsSize(len(train), int(train.captions.lengths.max()) + 1, self._tokenizer.vocab_size)
+        size = CaptionsSize(
+            len(train), int(train.captions.lengths.max()) + 1, self._tokenizer.vocab_size, train.predictions
+        )
         found = plan(size, {**asdict(self._settings), **given})
         self.plan = replace(found, reasons={"level": self._level.reason, **found.reasons})
 
