@@ -142,7 +142,9 @@ class _Run:
     def begin(self, given: Mapping[str, Any]) -> None:
         """Note down what the run is: every setting, those of the data as they turned out."""
         values = {**given, **self.plan.values, **self.task.settled}
-        values |= {name: value for name, value in names.defaults().items() if name not in values}
+        values |= {
+            name: value for name, value in names.defaults(type(self.plan.model).task).items() if name not in values
+        }
         self.note["fingerprint"] = self.task.fingerprint
         record.begin(self.folder, self.note, values, self.plan.reasons)
 

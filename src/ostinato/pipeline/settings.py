@@ -154,6 +154,8 @@ _GROUPS = {
     "Training": TrainingConfig,
 }
 
+_ONLY: Mapping[type, str] = {CaptionSettings: "caption"}
+"""Groups that mean something to one task only."""
 
 CHOICES = {
     "TASKS": TASKS,
@@ -219,9 +221,13 @@ def _not_replaced(values: Mapping[str, Any], nearer: Mapping[str, Any]) -> dict[
     return kept
 
 
-def defaults() -> dict[str, Any]:
-    """What holds where neither the user nor the plan says anything; not ``valid``, which a named corpus may bring."""
-    every = (field for kind in _GROUPS.values() for field in fields(kind) if field.name != "valid")
+def defaults(task: str = "lm") -> dict[str, Any]:
+    """What holds in a ``task`` where neither the user nor the plan says anything.
+
+    Not ``valid``, which a named corpus may bring.
+    """
+    kinds = [kind for kind in _GROUPS.values() if _ONLY.get(kind, task) == task]
+    every = (field for kind in kinds for field in fields(kind) if field.name != "valid")
     return {field.name: field.default for field in every if field.default not in (MISSING, None)}
 
 
@@ -229,6 +235,10 @@ def check(values: Mapping[str, Any]) -> None:
     """Raise ConfigError where values are out of range or contradict each other, before any text is read."""
     TaskSettings(**part(TaskSettings, values))
     CaptionSettings(**part(CaptionSettings, values))
+    for kind, task in _ONLY.items():
+        if part(kind, values) and values.get("task", TaskSettings.task) != task:
+            name = next(iter(part(kind, values)))
+            raise ConfigError(f"{name} is for --task {task}; leave it out, or give --task {task}")
     Regularisers(**part(Regularisers, values))
     TrainingConfig(**{"batch": 1, "bptt": 1, "lr": 1e-3, **part(TrainingConfig, values)})
     hidden, layers = values.get("hidden", ()), values.get("layers")
