@@ -15,9 +15,9 @@ LEARNS = "test_combinations_never_seen_are_captioned('none')"
 # The call that must fail in the tests (``t``): what is wrong, and which source becomes which.
 MUTANTS = {
     "test_regions_are_the_last_map_row_after_row()": [
-        ("columns before rows", "(x).flatten(2)", "(x).transpose(2, 3).flatten(2)"),
-        ("no rectifier", "x = F.relu(layer(x))", "x = layer(x)"),
-        ("no norm", "self.norm(x)", "x"),
+        ("columns before rows", "x.flatten(2)", "x.transpose(2, 3).flatten(2)"),
+        ("no rectifier", "norm(F.relu(layer(x)))", "norm(layer(x))"),
+        ("no norm", "norm(F.relu(layer(x)))", "F.relu(layer(x))"),
         ("another epsilon", "eps=1e-5", "eps=1e-2"),
         ("no stride", "KERNEL, stride, PADDING", "KERNEL, 1, PADDING"),
         ("regions shuffled between images", "permute(2, 0, 1)", "permute(2, 0, 1).roll(1, 1)"),
@@ -90,7 +90,7 @@ def test_unbroken_lives(call):
     [
         ("np.float32(2.0) - images", "np.float32(1.0) - images"),
         ("stride=stride, padding=PADDING", "stride=1, padding=PADDING"),
-        ("memory.mean(axis=(1, 2)", "memory.mean(axis=2"),
+        ("x.mean(axis=(1, 2, 3)", "x.mean(axis=(1, 2)"),
         ("np.float32(1e-5)", "np.float32(1e-2)"),
         ("padding=PADDING), np.float32(0.0)", "padding=PADDING), np.float32(-9.0)"),
         ("np.tanh(linear(memory.mean(axis=1)", "(linear(memory.mean(axis=1)"),

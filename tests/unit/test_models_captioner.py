@@ -49,15 +49,14 @@ def test_regions_are_the_last_map_row_after_row():
     model = model_of()
     images = torch.from_numpy(draw_images(3))
     x = planes(images)
-    for layer, stride in zip(model.encoder.layers, (1, 2, 2), strict=True):
+    for layer, norm, stride in zip(model.encoder.layers, model.encoder.norms, (1, 2, 2), strict=True):
         x = functional.conv2d(x, layer.weight, layer.bias, stride=stride, padding=1).clamp(min=0)
+        mean, spread = x.mean((1, 2, 3), keepdim=True), x.var((1, 2, 3), correction=0, keepdim=True)
+        x = (x - mean) / torch.sqrt(spread + 1e-5) * norm.weight[:, None, None] + norm.bias[:, None, None]
     memory = model.see(images)
     assert memory.shape == (9, 3, 5)
-    norm = model.encoder.norm
     for s in range(9):
-        for b in range(3):
-            normed = (x[b, :, s // 3, s % 3] - x[b].mean()) / torch.sqrt(x[b].var(correction=0) + 1e-5)
-            close(memory[s, b], normed * norm.weight + norm.bias)
+        close(memory[s], x[:, :, s // 3, s % 3])
 
 
 def test_attention_is_what_the_equations_say():
@@ -139,9 +138,9 @@ def test_gradients_reach_every_weight_and_agree_with_differences():
 
 def _double(model, images):
     x = planes(images).double()
-    for layer in model.encoder.layers:
-        x = functional.relu(layer(x))
-    return model.encoder.norm(x).flatten(2).permute(2, 0, 1)
+    for layer, norm in zip(model.encoder.layers, model.encoder.norms, strict=True):
+        x = norm(functional.relu(layer(x)))
+    return x.flatten(2).permute(2, 0, 1)
 
 
 @torch.no_grad()
@@ -177,7 +176,7 @@ def dropped_shares(name):
     """Which of memory, embedded input and readout hold zeros in training, with one kind of dropout."""
     model = model_of(Regularisers(**{name: 0.5}))
     with torch.no_grad():
-        model.encoder.norm.bias += 100.0  # so that nothing is zero that is not dropped
+        model.encoder.norms[-1].bias += 100.0  # so that nothing is zero that is not dropped
     seen = {}
     read, initial = model.decoder.forward, model.initial_state
     model.decoder.forward = lambda x, *rest: seen.setdefault("input", x) is None or read(x, *rest)

@@ -112,7 +112,7 @@ def captioner_tensors(model: CaptionerConfig) -> dict[str, tuple[int, ...]]:
     for k, (below, channels) in enumerate(zip((PLANES, *model.channels), model.channels, strict=False)):
         shapes[f"encoder.layers.{k}.weight"] = (channels, below, KERNEL, KERNEL)
         shapes[f"encoder.layers.{k}.bias"] = (channels,)
-    shapes |= {"encoder.norm.weight": (M,), "encoder.norm.bias": (M,)}
+        shapes |= {f"encoder.norms.{k}.weight": (channels,), f"encoder.norms.{k}.bias": (channels,)}
     shapes |= stack_tensors(decoder, "decoder")
     states = sum(decoder.hidden) * (2 if GATES[decoder.cell] == 4 else 1)
     shapes |= {"bridge.weight": (states, M), "bridge.bias": (states,)}

@@ -57,14 +57,16 @@ class CaptionEngine:
         for k, stride in enumerate(self.model.strides):
             weight, bias = (self._tensors[f"encoder.layers.{k}.{name}"] for name in ("weight", "bias"))
             x = np.maximum(convolve(x, weight, bias, stride=stride, padding=PADDING), np.float32(0.0))
-        memory = self._normalised(x.reshape(len(x), self.model.regions, self.model.memory))
+            x = self._normalised(k, x)
+        memory = x.reshape(len(x), self.model.regions, self.model.memory)
         return np.broadcast_to(memory, (B, *memory.shape[1:]))
 
-    def _normalised(self, memory: Floats) -> Floats:
-        """The regions of each image together (Ba et al. 2016)."""
-        centred = memory - memory.mean(axis=(1, 2), keepdims=True)
-        scale = np.sqrt(np.square(centred).mean(axis=(1, 2), keepdims=True) + np.float32(1e-5))
-        return cast(Floats, centred / scale * self._tensors["encoder.norm.weight"] + self._tensors["encoder.norm.bias"])
+    def _normalised(self, k: int, x: Floats) -> Floats:
+        """The maps ``x (B, Y, X, M)`` of convolution k, those of an image together (Ba et al. 2016)."""
+        centred = x - x.mean(axis=(1, 2, 3), keepdims=True)
+        spread = np.sqrt(np.square(centred).mean(axis=(1, 2, 3), keepdims=True) + np.float32(1e-5))
+        gain, offset = (self._tensors[f"encoder.norms.{k}.{name}"] for name in ("weight", "bias"))
+        return cast(Floats, centred / spread * gain + offset)
 
     def start(self, memory: Floats) -> State:
         """The state at the beginning of a caption of each image, ``memory (B, S, M)``: it has read the boundary."""

@@ -30,11 +30,12 @@ def planes(images: Tensor) -> Tensor:
 
 
 class Convolutions(nn.Module):
-    """Convolutions, each followed by a rectifier, and a layer norm of the last map as a whole (Ba et al. 2016).
+    """Convolutions, each followed by a rectifier and a layer norm of its maps as a whole (Ba et al. 2016).
 
-    Without the norm the features grow in the first steps, by a product of all layers, until the tanh that reads them is
-    at its ends: of six runs on emoji two never got beyond the frequencies of letters. With each region normed by itself
-    an empty one is as loud as any, and their mean says little: 0.17 to 0.56 of drawn shapes, not 0.9, were told.
+    Without norms the features grow in the first steps, by a product of all layers, until the tanh that reads them is at
+    its ends: of six runs on emoji two never got beyond the frequencies of letters. With one after the last convolution
+    84 of 100 of its rectifiers died and all images looked the same. With each region normed by itself, or before the
+    rectifier, the mean of the regions says little: 0.02 to 0.9 of drawn shapes were told, and here 0.94 to 1.
     """
 
     def __init__(self, config: CaptionerConfig) -> None:
@@ -45,15 +46,14 @@ class Convolutions(nn.Module):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(cast(Tensor, layer.bias))
         self.layers = nn.ModuleList(layers)
-        self.norm = nn.GroupNorm(1, config.memory, eps=1e-5)
+        self.norms = nn.ModuleList(nn.GroupNorm(1, channels, eps=1e-5) for channels in config.channels)
 
     def forward(self, images: Tensor) -> Tensor:
         """The regions ``(S, B, M)``, row after row of the last feature map, of ``images (B, D, D, 3)`` in uint8."""
         x = planes(images)
-        for layer in self.layers:
-            x = F.relu(layer(x))
-        regions: Tensor = self.norm(x).flatten(2).permute(2, 0, 1)
-        return regions
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = norm(F.relu(layer(x)))
+        return x.flatten(2).permute(2, 0, 1)
 
 
 class AdditiveAttention(nn.Module):
@@ -86,7 +86,7 @@ class AdditiveAttention(nn.Module):
 class RecurrentCaptioner(nn.Module):
     """Convolutions, attention, a stack of recurrent layers (Vinyals et al. 2015, Xu et al. 2015)::
 
-        memory = dropout_hidden(norm(convolutions(image)))                     (S, B, M)
+        memory = dropout_hidden(convolutions(image))                           (S, B, M)
         state_0 = tanh(bridge(mean of memory over regions))
         h_t = stack(dropout_input(embedding(ids)))                         from state_0
         context_t = attention(h_t, memory), or the mean over regions
