@@ -54,7 +54,7 @@ def captions(examples: list[tuple[str, np.ndarray]], tokenizer: Tokenizer) -> Ca
     return Captions(images, np.arange(len(ids)), Ragged.of(ids), tokenizer.boundary_id, chars)
 
 
-def teach(model: Any, data: Captions, steps: int, rate: float = 0.01) -> None:
+def teach(model: Any, data: Captions, steps: int, rate: float = 0.02) -> None:
     """Train ``model`` for some seconds."""
     objective = CaptionObjective(model, data, 32, Augmentation(shift=1, background=0.0), seed=0)
     optimiser = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.99))

@@ -16,10 +16,11 @@ LEARNS = "test_combinations_never_seen_are_captioned('none')"
 MUTANTS = {
     "test_regions_are_the_last_map_row_after_row()": [
         ("columns before rows", "x.flatten(2)", "x.transpose(2, 3).flatten(2)"),
-        ("no rectifier", "norm(F.relu(layer(x)))", "norm(layer(x))"),
-        ("no norm", "norm(F.relu(layer(x)))", "F.relu(layer(x))"),
+        ("no rectifier", "x = norm(F.relu(F.conv2d", "x = norm((F.conv2d"),
+        ("no norm", "x = norm(F.relu(", "x = (F.relu("),
+        ("no scale", "layer.weight * weight_scale(x.shape[1])", "layer.weight"),
         ("another epsilon", "eps=1e-5", "eps=1e-2"),
-        ("no stride", "KERNEL, stride, PADDING", "KERNEL, 1, PADDING"),
+        ("no stride", "layer.stride, PADDING", "1, PADDING"),
         ("regions shuffled between images", "permute(2, 0, 1)", "permute(2, 0, 1).roll(1, 1)"),
     ],
     "test_planes_count_from_white()": [
@@ -92,6 +93,7 @@ def test_unbroken_lives(call):
         ("stride=stride, padding=PADDING", "stride=1, padding=PADDING"),
         ("x.mean(axis=(1, 2, 3)", "x.mean(axis=(1, 2)"),
         ("np.float32(1e-5)", "np.float32(1e-2)"),
+        ("weight * np.float32(weight_scale(x.shape[3]))", "weight * np.float32(weight_scale(x.shape[2]))"),
         ("padding=PADDING), np.float32(0.0)", "padding=PADDING), np.float32(-9.0)"),
         ("np.tanh(linear(memory.mean(axis=1)", "(linear(memory.mean(axis=1)"),
         ('self._tensors["attention.weight_query"], np', 'self._tensors["attention.weight_query"].T, np'),

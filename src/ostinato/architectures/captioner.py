@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -18,6 +19,15 @@ PADDING = 1
 """Rows and columns of white around what a convolution reads."""
 PLANES = 3
 """What the first convolution reads: red, green and blue."""
+
+
+def weight_scale(below: int) -> float:
+    """What the weights of a convolution over ``below`` maps are multiplied with where they are used.
+
+    They are kept with variance one and used with that of He et al. (2015). A step of Adam, as large for all weights,
+    then changes what is used by less: the equalised learning rate of Karras et al. (2018).
+    """
+    return math.sqrt(2.0 / (below * KERNEL**2))
 
 
 @dataclass(frozen=True)

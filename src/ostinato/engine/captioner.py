@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.architectures.captioner import PADDING, CaptionerConfig
+from ostinato.architectures.captioner import PADDING, CaptionerConfig, weight_scale
 from ostinato.engine.convolution import convolve
 from ostinato.engine.engine import Output, check_boundary
 from ostinato.engine.stack import Stack, check_ids, linear
@@ -56,6 +56,7 @@ class CaptionEngine:
         x = planes(np.full_like(images[:1], 255) if self.model.blind else images)
         for k, stride in enumerate(self.model.strides):
             weight, bias = (self._tensors[f"encoder.layers.{k}.{name}"] for name in ("weight", "bias"))
+            weight = weight * np.float32(weight_scale(x.shape[3]))
             x = np.maximum(convolve(x, weight, bias, stride=stride, padding=PADDING), np.float32(0.0))
             x = self._normalised(k, x)
         memory = x.reshape(len(x), self.model.regions, self.model.memory)

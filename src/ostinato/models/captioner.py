@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ostinato.architectures.captioner import KERNEL, PADDING, PLANES, CaptionerConfig
+from ostinato.architectures.captioner import KERNEL, PADDING, PLANES, CaptionerConfig, weight_scale
 from ostinato.config import Regularisers
 from ostinato.kernels.autograd import Input, dense, linear, linear_cross_entropy, linear_nats
 from ostinato.nn.dropout import dropout
@@ -33,9 +34,12 @@ class Convolutions(nn.Module):
     """Convolutions, each followed by a rectifier and a layer norm of its maps as a whole (Ba et al. 2016).
 
     Without norms the features grow in the first steps, by a product of all layers, until the tanh that reads them is at
-    its ends: of six runs on emoji two never got beyond the frequencies of letters. With one after the last convolution
-    84 of 100 of its rectifiers died and all images looked the same. With each region normed by itself, or before the
-    rectifier, the mean of the regions says little: 0.02 to 0.9 of drawn shapes were told, and here 0.94 to 1.
+    its ends: of six runs on emoji two never got beyond the frequencies of letters. With each region normed by itself,
+    or before the rectifier, the mean of the regions says little: of drawn shapes 0.02 to 0.9 were told, not 0.94 to 1.
+
+    Weights are used times ``weight_scale``. As they are, what Adam made of the first gradients, of which captions are
+    mostly noise, drowned the images: how far a feature of emoji differed from image to image went from 0.7 to 0.06
+    within 150 steps, and to 0.4 with the scale.
     """
 
     def __init__(self, config: CaptionerConfig) -> None:
@@ -43,7 +47,7 @@ class Convolutions(nn.Module):
         shapes = zip((PLANES, *config.channels), config.channels, config.strides, strict=False)
         layers = [nn.Conv2d(below, channels, KERNEL, stride, PADDING) for below, channels, stride in shapes]
         for layer in layers:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.normal_(layer.weight)
             nn.init.zeros_(cast(Tensor, layer.bias))
         self.layers = nn.ModuleList(layers)
         self.norms = nn.ModuleList(nn.GroupNorm(1, channels, eps=1e-5) for channels in config.channels)
@@ -51,8 +55,9 @@ class Convolutions(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """The regions ``(S, B, M)``, row after row of the last feature map, of ``images (B, D, D, 3)`` in uint8."""
         x = planes(images)
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = norm(F.relu(layer(x)))
+        for layer, norm in zip(cast(Sequence[nn.Conv2d], self.layers), self.norms, strict=True):
+            weight = layer.weight * weight_scale(x.shape[1])
+            x = norm(F.relu(F.conv2d(x, weight, layer.bias, layer.stride, PADDING)))
         return x.flatten(2).permute(2, 0, 1)
 
 

@@ -151,7 +151,7 @@ def _regularisers(choices: Choices, epochs: float) -> Regularisers:
     strength = round(min(0.5, max(0.0, 0.1 * math.log2(max(1.0, epochs)))), 2)
     strength = choices.choose("dropout", strength, f"the captions are read {epochs:.1f} times")
     choices.choose("dropout_input", round(strength / 3, 3), "a third of dropout")
-    choices.choose("dropout_hidden", strength, "as dropout; of what is seen of an image too")
+    choices.choose("dropout_hidden", round(0.4 * strength, 3), "of what is seen of an image: less than of what is said")
     choices.choose("dropout_output", strength, "as dropout")
     choices.choose("weight_decay", 0.01, "the usual small amount")
     names = ("dropout_input", "dropout_hidden", "dropout_output", "weight_decay")
@@ -161,7 +161,7 @@ def _regularisers(choices: Choices, epochs: float) -> Regularisers:
 def _training(choices: Choices, model: CaptionerConfig) -> TrainingConfig:
     optimiser = choices.given.get("optimiser", "adamw")
     width = max(model.decoder.hidden)
-    rates = {"adamw": 0.5 * RATES[model.decoder.cell] * min(1.0, (256 / width) ** 0.6), "sgd": 0.5, "rmsprop": 0.001}
+    rates = {"adamw": 0.3 * RATES[model.decoder.cell] * min(1.0, (256 / width) ** 0.6), "sgd": 0.5, "rmsprop": 0.001}
     choices.choose("lr", float(f"{rates[optimiser]:.2g}"), f"for {optimiser}, {model.decoder.cell}, width {width}")
     choices.choose("evaluations", 20, "every 5%")
     names = ("batch", "bptt", "lr", "evaluations")
