@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ostinato import bundle
-from ostinato.architectures import Architecture, expected_tensors
+from ostinato.architectures import Architecture, CaptionerConfig, expected_tensors
 from ostinato.architectures.classifier import ClassifierConfig
 from ostinato.bundle import Weights
 from ostinato.config import ModelConfig
@@ -59,5 +59,15 @@ def write_classifier(folder: Path, level: str = "char", *, seed: int = 0, **chan
     model = ClassifierConfig(config(vocab=tokens.vocab_size), ("a", "b", "c"), **changes)
     bundle.save(
         folder, model=model, tensors=weights(model, seed), tokenizer_json=to_json(tokens), training={}, card="#"
+    )
+    return folder
+
+
+def write_captioner(folder: Path) -> Path:
+    """The folder of a captioner with random weights, of images of nine by nine pixels."""
+    tokens = tokenizer("char")
+    model = CaptionerConfig(config(vocab=tokens.vocab_size), (4, 3, 5), (1, 2, 2), size=9)
+    bundle.save(
+        folder, model=model, tensors=weights(model), tokenizer_json=to_json(tokens), training={}, card="# A captioner\n"
     )
     return folder

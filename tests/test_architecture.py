@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-from small_models import write_classifier, write_folder
+from small_models import write_captioner, write_classifier, write_folder
 
 import ostinato
 
@@ -40,13 +40,16 @@ LAW: dict[str, set[str]] = {
     "score": BASICS | {"text"},
     "language_model": BASICS | {"config", "bundle", "engine", "decode", "score", "text"},
     "dialogue": BASICS | {"engine", "decode", "score", "text", "language_model"},
+    "images": BASICS | {"config", "data"},
     "classifier": BASICS | {"config", "architectures", "bundle", "engine", "score", "text"},
     "translator": BASICS | {"config", "architectures", "bundle", "engine", "decode", "text"},
+    "captioner": BASICS | {"config", "architectures", "bundle", "data", "engine", "decode", "text", "images"},
     "pictures": BASICS,
-    "loading": BASICS | {"config", "architectures", "bundle", "language_model", "translator", "classifier"},
+    "loading": BASICS
+    | {"config", "architectures", "bundle", "language_model", "translator", "classifier", "captioner"},
     "pipeline": BASICS
-    | {"config", "architectures", "text", "data", "models", "training", "bundle", "pictures"}
-    | {"score", "language_model", "translator", "loading"},
+    | {"config", "architectures", "text", "data", "models", "training", "bundle", "score", "pictures"}
+    | {"language_model", "translator", "captioner", "images", "loading"},
 }
 
 # module prefix: the libraries it may import; the longest prefix counts
@@ -61,6 +64,7 @@ LIBRARIES: dict[str, set[str]] = {
     "training": {"numpy", "torch", "safetensors"},
     "training.settings": set(),
     "pictures": {"numpy", "matplotlib"},
+    "images": {"numpy", "PIL"},
     "pipeline": {"numpy", "torch"},
     "pipeline.settings": set(),
     "cli": {"numpy", "torch", "cyclopts", "rich", "matplotlib", "sacrebleu"},
@@ -181,6 +185,11 @@ def test_matplotlib_is_imported_when_something_is_drawn() -> None:
     assert [one for one in ALL if part(one.target) == "matplotlib" and not one.lazy] == []
 
 
+def test_pillow_is_imported_when_an_image_is_read() -> None:
+    assert {one.source for one in ALL if part(one.target) == "PIL"} == {"images"}
+    assert [one for one in ALL if part(one.target) == "PIL" and not one.lazy] == []
+
+
 def test_no_module_imports_itself_by_a_detour() -> None:
     graph: dict[str, set[str]] = {name: set() for name in MODULES}
     for one in ALL:
@@ -214,7 +223,7 @@ def loaded_after(code: str) -> set[str]:
 
 
 HELP = "from ostinato.cli.main import run\ntry:\n    run([{}])\nexcept SystemExit as end:\n    assert not end.code"
-HEAVY = {"torch", "matplotlib", "tokenizers", "onnxruntime", "hypothesis"}
+HEAVY = {"torch", "matplotlib", "PIL", "tokenizers", "onnxruntime", "hypothesis"}
 
 
 def test_importing_the_package_costs_next_to_nothing() -> None:
@@ -241,6 +250,16 @@ def test_a_classifier_is_loaded_and_classifies_without_torch(tmp_path: Path) -> 
     code = (
         f"import ostinato\nmodel = ostinato.load({str(folder)!r})\n"
         "assert model.classify('to be')[0].label in 'abc'\nassert len(model.contributions('to be')) == 5"
+    )
+    assert not {"torch", "matplotlib"} & loaded_after(code)
+
+
+def test_an_image_is_captioned_without_torch(tmp_path: Path) -> None:
+    folder = write_captioner(tmp_path / "model")
+    code = (
+        f"import numpy, ostinato\ncaptioner = ostinato.load({str(folder)!r})\n"
+        "image = numpy.zeros((9, 7, 3), numpy.uint8)\n"
+        "assert captioner.caption(image) and captioner.score(image, 'to be') > 0"
     )
     assert not {"torch", "matplotlib"} & loaded_after(code)
 

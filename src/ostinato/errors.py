@@ -13,6 +13,10 @@ class TextError(OstinatoError):
     """A text cannot be read: missing, empty, not UTF-8, too short."""
 
 
+class ImageError(OstinatoError):
+    """An image cannot be read: missing, damaged, too large, of an unknown format."""
+
+
 class BundleError(OstinatoError):
     """A model folder (or a file that goes with it) is missing, damaged, foreign, or does not fit."""
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ostinato import bundle
-from ostinato.architectures import ClassifierConfig, TranslatorConfig
+from ostinato.architectures import CaptionerConfig, ClassifierConfig, TranslatorConfig
 from ostinato.bundle import Bundle
+from ostinato.captioner import Captioner, captioner
 from ostinato.classifier import Classifier, classifier
 from ostinato.config import ModelConfig
 from ostinato.language_model import LanguageModel, language_model
@@ -18,10 +19,11 @@ _FACES: Mapping[type[Any], Callable[[Any], Any]] = {
     ModelConfig: language_model,
     TranslatorConfig: translator,
     ClassifierConfig: classifier,
+    CaptionerConfig: captioner,
 }
 
 
-def load(folder: str | Path) -> LanguageModel | Translator | Classifier:
+def load(folder: str | Path) -> LanguageModel | Translator | Classifier | Captioner:
     """The model in a folder that ``train`` or ``export`` made: a LanguageModel, or what else its task asks for.
 
     Raises BundleError when it is missing, damaged or foreign.
@@ -29,7 +31,7 @@ def load(folder: str | Path) -> LanguageModel | Translator | Classifier:
     return face_of(bundle.load(folder))
 
 
-def face_of(found: Bundle[Any]) -> LanguageModel | Translator | Classifier:
+def face_of(found: Bundle[Any]) -> LanguageModel | Translator | Classifier | Captioner:
     """The Python face of a model folder as read. Raises BundleError when its files do not belong together."""
-    face: LanguageModel | Translator | Classifier = _FACES[type(found.model)](found)
+    face: LanguageModel | Translator | Classifier | Captioner = _FACES[type(found.model)](found)
     return face

@@ -71,19 +71,12 @@ class State:
         return int.from_bytes(digest.digest(), "little")
 
 
-class RecurrentModel(Protocol):
-    """A model is state -> score -> state. Sampling, beams, scoring and serving need nothing else.
-
-    Every text begins after a line end: ``start`` is the state that has read the tokenizer's boundary token.
-    """
+class StepModel(Protocol):
+    """A model is state -> score -> state. Sampling and beams need nothing else, wherever its states begin from."""
 
     @property
     def vocab_size(self) -> int:
         """Number of tokens, ``V``."""
-        ...
-
-    def start(self, batch: int = 1) -> State:
-        """The state at the beginning of a text, for ``batch`` streams."""
         ...
 
     def logits(self, state: State) -> Floats:
@@ -92,6 +85,17 @@ class RecurrentModel(Protocol):
 
     def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read one token per stream, ``ids (B,)``; give the scores ``(B, V)`` of the next and the new state."""
+        ...
+
+
+class RecurrentModel(StepModel, Protocol):
+    """One whose texts begin from nothing. Scoring and serving need no more.
+
+    Every text begins after a line end: ``start`` is the state that has read the tokenizer's boundary token.
+    """
+
+    def start(self, batch: int = 1) -> State:
+        """The state at the beginning of a text, for ``batch`` streams."""
         ...
 
     def run(self, ids: Ids, state: State) -> tuple[Floats, State]:

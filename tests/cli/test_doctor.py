@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import pytest
@@ -58,17 +59,24 @@ def test_for_people(call, monkeypatch):
     assert "/somewhere/[else]" in out
 
 
+def missing(name):
+    raise PackageNotFoundError(name)
+
+
 def test_what_is_missing_comes_with_the_line_to_type(call, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(module, "version", missing)
     monkeypatch.setenv("OSTINATO_CACHE", str(tmp_path / "not there"))
     out = call()
     assert 'for training: pip install "ostinato[train]"' in out
     assert 'for pictures: pip install "ostinato[plot]"' in out
+    assert 'for reading images: pip install "ostinato[images]"' in out
     assert "not there, 0.0 MB" in out
     report = json.loads(call("--json"))
     assert report["torch"] is None
     assert report["matplotlib"] is None
+    assert report["pillow"] is None
 
 
 def test_the_speed_is_that_of_the_product(monkeypatch):

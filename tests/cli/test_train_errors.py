@@ -114,6 +114,8 @@ SETTINGS: list[tuple[list[str], str]] = [
     (["--sampled-softmax", "-1"], "sampled_softmax is -1; expected a whole number from 0"),
     (["--sampled-softmax", "29"], "sampled_softmax is 29, but the text has 29 tokens to draw from; give fewer, or"),
     (["--schedule", "plateau"], "plateau needs patience"),
+    (["--images", "folder"], "images is for --task caption; leave it out: the task is lm"),
+    (["--blind"], "blind is for --task caption"),
     (["--config", "none.toml"], "none.toml: no such file"),
     (["--config", "prose.txt"], "prose.txt: not readable as TOML"),
     (["--config", "typo.toml"], "unknown key 'hiden' in typo.toml; did you mean 'hidden'?"),

@@ -223,7 +223,11 @@ def test_another_kind_of_model_is_named(capsys: Capture, tones: Path, trained: P
         ("a\tx\nb\ty\n", ["--bidirectional"], "bidirectional is for language models; leave it out"),
         ("a\tx\nb\ty\n", ["--start-from", "no-model"], "no-model does not exist; give a model folder"),
         ("a\tx\nb\ty\n", ["--start-from", "m", "--hidden", "8"], "hidden is that of the model in --start-from"),
-        ("a\tx\nb\ty\n", ["--task", "lm", "--pooling", "max"], "pooling is for --task classify; the task is lm"),
+        (
+            "a\tx\nb\ty\n",
+            ["--task", "lm", "--pooling", "max"],
+            "pooling is for --task classify; leave it out: the task is lm",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_said_in_a_line(

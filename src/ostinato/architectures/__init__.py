@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 from ostinato.architectures import language
+from ostinato.architectures.captioner import CaptionerConfig as CaptionerConfig
+from ostinato.architectures.captioner import captioner_tensors
 from ostinato.architectures.classifier import ClassifierConfig as ClassifierConfig
 from ostinato.architectures.classifier import classifier_tensors
 from ostinato.architectures.translator import TranslatorConfig as TranslatorConfig
@@ -14,7 +16,7 @@ from ostinato.config import ModelConfig
 from ostinato.errors import ConfigError
 
 Shapes = dict[str, tuple[int, ...]]
-Architecture = ModelConfig | TranslatorConfig | ClassifierConfig
+Architecture = ModelConfig | TranslatorConfig | ClassifierConfig | CaptionerConfig
 """The description of a model of any kind."""
 
 
@@ -33,6 +35,7 @@ KINDS: Mapping[str, type[Architecture]] = {
     "recurrent_language_model": ModelConfig,
     "recurrent_translator": TranslatorConfig,
     "recurrent_classifier": ClassifierConfig,
+    "recurrent_captioner": CaptionerConfig,
 }
 """By the name that a model folder has for it."""
 
@@ -40,6 +43,7 @@ _TENSORS: Mapping[type[Any], Any] = {
     ModelConfig: language.language_tensors,
     TranslatorConfig: translator_tensors,
     ClassifierConfig: classifier_tensors,
+    CaptionerConfig: captioner_tensors,
 }
 
 

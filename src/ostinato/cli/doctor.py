@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "neon", "as
 
 
 def doctor(*, json: Flag = False) -> None:
-    """Show what this machine has: Python, processor, numpy, torch, matplotlib, folders; what to install.
+    """Show what this machine has: Python, processor, numpy, torch, matplotlib, Pillow, folders; what to install.
 
     Parameters
     ----------
@@ -42,6 +43,7 @@ def doctor(*, json: Flag = False) -> None:
         "numpy": _numpy(),
         "torch": _torch(),
         "matplotlib": _matplotlib(),
+        "pillow": _pillow(),
         "cache": _cache(),
         "environment": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(VARIABLES)},
     }
@@ -117,6 +119,13 @@ def _matplotlib() -> dict[str, Any] | None:
     return {"version": matplotlib.__version__}
 
 
+def _pillow() -> dict[str, Any] | None:
+    try:
+        return {"version": version("pillow")}
+    except PackageNotFoundError:
+        return None
+
+
 def _gflops(product: Callable[[], object]) -> float:
     """Billions of operations a second of a square product, the best of those that fit into SECONDS."""
     product()
@@ -150,6 +159,7 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("numpy", f"{report['numpy']['version']}, {report['numpy']['gflops']} GFLOP/s"),
         *_torch_rows(report["torch"]),
         ("matplotlib", _or_install(report["matplotlib"], "pictures", "plot")),
+        ("pillow", _or_install(report["pillow"], "reading images", "images")),
         ("cache", f"{cache['folder']}, {cache['bytes'] / 1e6:.1f} MB"),
         *((name, value) for name, value in report["environment"].items()),
     ]

@@ -24,13 +24,14 @@ VERBS = {
     "fill": "Let a bidirectional model fill the gaps in a text.",
     "translate": "Lines of one language to lines of another.",
     "classify": "Let a classifier say the label of every line.",
+    "caption": "Let a model say what images show.",
     "inspect": "Sizes of a model; pictures of its gradients and gates.",
     "export": "A copy of a model to ship; in eight bits at a quarter of the size.",
     "data": "Named corpora: list, fetch, verify.",
     "bench": "How fast this machine trains, writes and scores.",
     "doctor": "What this machine has, and what to install.",
 }
-EXTRAS = {"torch": '"ostinato[train]"', "matplotlib": '"ostinato[plot]"'}
+EXTRAS = {"torch": '"ostinato[train]"', "matplotlib": '"ostinato[plot]"', "PIL": '"ostinato[images]"'}
 
 app = App(
     name="ostinato",

@@ -11,7 +11,7 @@ import numpy as np
 
 from ostinato.decode.sampling import RECENT, check_sampling, log_softmax, look_back, make_sampler
 from ostinato.errors import ConfigError
-from ostinato.types import Decoder, Floats, RecurrentModel, Sampling, State, Tokenizer, WritingModel
+from ostinato.types import Decoder, Floats, Sampling, State, StepModel, Tokenizer, WritingModel
 
 FIRST_CHUNK, CHUNK = 4, 32
 """Tokens that a model writes in one call, where it can: few at first, so that something can be shown soon."""
@@ -79,7 +79,7 @@ def stream_rng(seed: int | None, index: int = 0) -> np.random.Generator:
 
 
 def generate(
-    model: RecurrentModel,
+    model: StepModel,
     tokenizer: Tokenizer,
     state: State,
     *,
@@ -155,7 +155,7 @@ class _Before:
 
 
 def _one_by_one(
-    model: RecurrentModel,
+    model: StepModel,
     state: State,
     before: _Before,
     rng: np.random.Generator,

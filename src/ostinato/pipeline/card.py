@@ -109,9 +109,17 @@ def _classify_results(scores: Mapping[str, Any]) -> str:
     return found
 
 
+def _caption_results(scores: Mapping[str, Any]) -> str:
+    return (
+        f"{scores['bits_per_char']:.4f} bits per character, {scores['nats_per_token']:.4f} nats per token "
+        f"({scores['captions']:,} captions, {scores['tokens']:,} tokens)"
+    )
+
+
 _RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "lm": _language_results,
     "dialogue": _language_results,
     "translate": _translation_results,
     "classify": _classify_results,
+    "caption": _caption_results,
 }

@@ -97,7 +97,7 @@ def _locate(texts: Sequence[str | Path], given: dict[str, Any]) -> tuple[list[st
     if len(found) == 1:
         parts = {"valid": found[0].valid, "test": found[0].test}
         given = {**{name: str(path) for name, path in parts.items() if path is not None}, **given}
-    for name in ("valid", "test", "start_from"):  # so that a run can be resumed from another folder
+    for name in ("valid", "test", "start_from", "images"):  # so that a run can be resumed from another folder
         if given.get(name):
             given[name] = ",".join(_absolute(each) for each in given[name].split(","))
     return [str(paths.train if str(paths.train) == "-" else paths.train.absolute()) for paths in found], given

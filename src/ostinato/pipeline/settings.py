@@ -25,7 +25,7 @@ from ostinato.config import ACTIVATIONS, CELLS, ModelConfig, Regularisers, check
 from ostinato.errors import ConfigError
 from ostinato.training.settings import OPTIMISERS, SCHEDULES, TrainingConfig
 
-TASKS = ("lm", "dialogue", "translate", "classify")
+TASKS = ("lm", "dialogue", "translate", "classify", "caption")
 CLASS_WEIGHTS = ("none", "balanced")
 LEVELS = ("auto", "char", "byte", "word", "bpe", "unigram")
 DEVICES = ("auto", "cpu", "cuda")
@@ -118,19 +118,53 @@ class TextSettings:
 
 
 @dataclass(frozen=True)
+class AttentionSettings:
+    """What a translator and a captioner have in common."""
+
+    attention: str | None = None
+    """What the decoder looks at the source with, one of ATTENTIONS; a captioner has additive and none. None reads one
+    vector for all of it."""
+
+    def __post_init__(self) -> None:
+        if self.attention is not None:
+            check_choice("attention", self.attention, ATTENTIONS)
+
+
+@dataclass(frozen=True)
 class TranslatorSettings:
     """What only a translator has."""
 
-    attention: str | None = None
-    """One of ATTENTIONS; none reads the source as one fixed vector."""
     input_feeding: bool | None = None
     """A step of the decoder also reads what attention made of the step before (Luong et al. 2015)."""
     shared: bool | None = None
     """One vocabulary for both languages; default: yes, unless tokens are words."""
 
+
+@dataclass(frozen=True)
+class CaptionSettings:
+    """Of ``--task caption``: the images, and what looks at them."""
+
+    images: str | None = None
+    """Where the images are that the captions name: a folder or a .zip archive; default: the folder of the captions."""
+    image_size: int = 32
+    """Height and width that images are scaled to, in pixels."""
+    channels: int | None = None
+    """Feature maps of the last convolution; those before it have fewer."""
+    blind: bool = False
+    """Show it white images only: the same decoder on captions alone, to compare with."""
+    shift: int = 2
+    """In training, most pixels that an image is moved by; 0 is off."""
+    flip: bool = False
+    """In training, mirror every other image: not where captions say left and right."""
+    background: float = 0.5
+    """In training, share of the images that are laid on a random colour instead of white, where they are clear."""
+
     def __post_init__(self) -> None:
-        if self.attention is not None:
-            check_choice("attention", self.attention, ATTENTIONS)
+        check_range("image_size", self.image_size, 8, 1024)
+        check_range("shift", self.shift, 0, self.image_size // 2)
+        check_range("background", self.background, 0.0, 1.0)
+        if self.channels is not None:
+            check_range("channels", self.channels, 4, 1 << 12)
 
 
 @dataclass(frozen=True)
@@ -172,13 +206,14 @@ _GROUPS = {
     "Task": TaskSettings,
     "Classification": ClassifySettings,
     "Text": TextSettings,
+    "Captions": CaptionSettings,
     "Model": ModelConfig,
     "Translation": TranslatorSettings,
+    "Attention": AttentionSettings,
     "Shape": ShapeSettings,
     "Regularisation": Regularisers,
     "Training": TrainingConfig,
 }
-
 
 CHOICES = {
     "TASKS": TASKS,
@@ -191,8 +226,13 @@ CHOICES = {
     "LEVELS": LEVELS,
     "DEVICES": DEVICES,
 }
-_ONLY = {"classify": ClassifySettings, "translate": TranslatorSettings}
-"""What only one task has."""
+_ONLY: Mapping[type, tuple[str, ...]] = {
+    ClassifySettings: ("classify",),
+    TranslatorSettings: ("translate",),
+    CaptionSettings: ("caption",),
+    AttentionSettings: ("translate", "caption"),
+}
+"""Groups that mean something to some tasks only."""
 _CHOICES = re.compile("|".join(CHOICES))  # a text that says "one of CELLS" is shown with the names
 
 
@@ -274,16 +314,18 @@ def check(values: Mapping[str, Any]) -> None:
 
 def _others(task: str) -> set[type]:
     """The groups of the other tasks."""
-    return {kind for name, kind in _ONLY.items() if name != task}
+    return {kind for kind, tasks in _ONLY.items() if task not in tasks}
 
 
 def _check_task(task: str, values: Mapping[str, Any]) -> None:
-    for name, kind in _ONLY.items():
+    for kind, tasks in _ONLY.items():
         given = part(kind, values)
-        if name == task:
+        if task in tasks:
             kind(**given)
         elif given:
-            raise ConfigError(f"{next(iter(given))} is for --task {name}; the task is {task}")
+            raise ConfigError(
+                f"{next(iter(given))} is for --task {' and '.join(tasks)}; leave it out: the task is {task}"
+            )
     if values.get("label_smoothing") and task in ("lm", "dialogue"):
         raise ConfigError(f"label_smoothing is for --task translate and classify; the task is {task}")
 

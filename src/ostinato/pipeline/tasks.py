@@ -13,6 +13,7 @@ _HOMES = {
     "dialogue": ("ostinato.pipeline.language", "LanguageTask"),
     "translate": ("ostinato.pipeline.translate", "TranslateTask"),
     "classify": ("ostinato.pipeline.classify", "ClassifyTask"),
+    "caption": ("ostinato.pipeline.caption", "CaptionTask"),
 }
 
 
