@@ -16,6 +16,7 @@ from ostinato.architectures import CaptionerConfig
 from ostinato.bundle import Bundle, load_kind
 from ostinato.data.pixels import lay_on
 from ostinato.data.ragged import Ragged
+from ostinato.decode.beam import beam_search
 from ostinato.decode.generate import generate, stream_rng
 from ostinato.decode.sampling import check_sampling, log_softmax
 from ostinato.engine.captioner import CaptionEngine
@@ -72,32 +73,36 @@ class Captioner:
         *,
         count: int = 1,
         temperature: float = 0.0,
+        beam: int = 5,
         seed: int | None = None,
         tokens: int = MOST_TOKENS,
     ) -> list[Caption]:
         """Captions of an image, the likeliest first.
 
-        ``temperature`` 0 takes the likeliest token at every step, more draws ``count`` captions, the same ones for the
-        same ``seed``. Raises ImageError when the image cannot be read, ConfigError on a setting out of range.
+        ``temperature`` 0 searches with so wide a ``beam`` for up to ``count`` captions; more draws ``count``, the same
+        ones for the same ``seed``. Raises ImageError when the image cannot be read, ConfigError on a setting out of
+        range.
         """
         how = check_sampling(Sampling(temperature))
-        if count < 1 or tokens < 1:
-            name, value = ("count", count) if count < 1 else ("tokens", tokens)
-            raise ConfigError(f"{name} is {value}; expected 1 or more")
+        for name, value in (("count", count), ("tokens", tokens), ("beam", beam)):
+            if value < 1:
+                raise ConfigError(f"{name} is {value}; expected 1 or more")
         state = self.engine.start(self.see([image]))
         if temperature == 0.0:
-            return self._search(state, count, tokens)
+            return self._search(state, count, beam, tokens)
         seed = secrets.randbits(32) if seed is None else seed
         drawn = [self._write(state, how, stream_rng(seed, index), tokens) for index in range(count)]
         return sorted(drawn, key=lambda caption: -caption.logprob)
 
-    def _search(self, state: State, count: int, tokens: int) -> list[Caption]:
-        """The likeliest captions that a search finds: the greedy one. A beam would give ``count`` of them."""
-        if count > 1:
-            raise ConfigError(
-                f"count is {count} at temperature 0, where there is one caption; give a temperature to draw more"
-            )
-        return [self._write(state, Sampling(temperature=0.0), stream_rng(0), tokens)]
+    def _search(self, state: State, count: int, beam: int, tokens: int) -> list[Caption]:
+        """What beam search finds, by the mean log-probability of a token."""
+        if count > beam:
+            raise ConfigError(f"count is {count}, more than the beam of {beam}; give a wider one, or a temperature")
+        end, unknown = self.tokenizer.boundary_id, self.tokenizer.unk_id
+        banned = () if unknown is None else (unknown,)
+        (found,) = beam_search(self.engine, state, end=end, width=beam, most=tokens, least=1, banned=banned)
+        decode = self.tokenizer.decode
+        return [Caption(decode(one.ids).strip(), one.logprob, one.finished) for one in found[:count]]
 
     def _write(self, state: State, how: Sampling, rng: np.random.Generator, tokens: int) -> Caption:
         boundary, unknown = self.tokenizer.boundary_id, self.tokenizer.unk_id

@@ -79,6 +79,11 @@ MUTANTS = {
         'check_nats(t.Translator, attention="additive")': [
             ("no bias", "linear(memory, self.weight_memory, self.bias)", "linear(memory, self.weight_memory, None)"),
             ("not bent", "torch.tanh(q.transpose", "(q.transpose"),
+            (
+                "square matrix transposed",
+                "linear(query, self.weight_query, None)",
+                "linear(query, self.weight_query.t(), None)",
+            ),
             ("queries are not projected", "q = linear(query, self.weight_query, None)", "q = query"),
         ],
     },

@@ -106,6 +106,17 @@ def test_no_hypothesis_twice_and_no_banned_token():
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
 
 
+def test_none_is_finished_before_the_least_length():
+    model = random_bigram(5, seed=4)
+    for least in (0, 1, 4):
+        found = beam_search(model, states(model, [2, 3]), end=END, width=4, most=9, least=least)
+        lengths = [len(one.ids) for each in found for one in each]
+        assert min(lengths) >= least
+    likely = Bigram(np.array([[0.9, 0.1], [0.6, 0.4]]))
+    assert beam_search(likely, likely.start(1), end=END, width=2, most=5)[0][0].ids == ()
+    assert beam_search(likely, likely.start(1), end=END, width=2, most=5, least=1)[0][0].ids[:1] == (1,)
+
+
 def test_length_penalty_decides_between_short_and_long():
     table = np.array([[0.02, 0.98, 0.0], [0.25, 0.05, 0.7], [0.3, 0.0, 0.7]])
     model = Bigram(table)

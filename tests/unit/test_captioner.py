@@ -83,7 +83,7 @@ def test_a_blind_model_says_the_same_of_every_image() -> None:
 def test_greedy_takes_the_likeliest_token_at_every_step(attention: str) -> None:
     captioner = face(attention=attention)
     for image in IMAGES:
-        (caption,) = captioner.caption(image, tokens=6)
+        (caption,) = captioner.caption(image, tokens=6, beam=1)
         state = captioner.engine.start(captioner.see([image]))
         logits, made, total = captioner.engine.logits(state), [], 0.0
         while len(made) < 6 and (not made or made[-1] != TOKENIZER.boundary_id):
@@ -99,6 +99,14 @@ def test_greedy_takes_the_likeliest_token_at_every_step(attention: str) -> None:
         assert caption.logprob == pytest.approx(total, abs=1e-4)
         if caption.ended:
             assert caption.logprob == pytest.approx(by_hand(captioner, image, caption.text), abs=1e-4)
+
+
+def test_a_beam_finds_several_captions() -> None:
+    captioner = face()
+    for image in IMAGES:
+        found = captioner.caption(image, beam=8, count=8, tokens=5)
+        assert len({one.text for one in found}) == len(found) > 1
+        assert captioner.caption(image, beam=8, count=2, tokens=5) == found[:2]
 
 
 def test_drawn_captions_depend_on_the_seed_and_come_likeliest_first() -> None:
@@ -140,8 +148,8 @@ def test_what_cannot_be_captioned_or_scored() -> None:
         captioner.caption(IMAGES[0], count=0)
     with pytest.raises(ConfigError, match="tokens is 0"):
         captioner.caption(IMAGES[0], tokens=0)
-    with pytest.raises(ConfigError, match=r"count is 2 at temperature 0, where there is one caption; give a temp"):
-        captioner.caption(IMAGES[0], count=2)
+    with pytest.raises(ConfigError, match="count is 6, more than the beam of 5; give a wider one, or a temperature"):
+        captioner.caption(IMAGES[0], count=6)
     with pytest.raises(ConfigError, match="temperature is -1"):
         captioner.caption(IMAGES[0], temperature=-1.0)
     with pytest.raises(ImageError, match="expected uint8"):

@@ -17,6 +17,7 @@ def caption(
     *images: Path,
     temperature: float = 0.0,
     count: int = 1,
+    beam: int = 5,
     seed: int | None = None,
     json: Flag = False,
 ) -> None:
@@ -31,9 +32,11 @@ def caption(
     images
         Image files: PNG, JPEG, GIF, BMP, WebP, TIFF or PPM.
     temperature
-        0 takes the likeliest token at every step, more draws captions, the higher the more freely.
+        0 searches for the likeliest captions, more draws some, the higher the more freely.
     count
-        How many captions of each image to draw; more than one needs a temperature.
+        How many captions of each image.
+    beam
+        At temperature 0: hypotheses that the search keeps; 1 is greedy.
     seed
         The same seed draws the same captions.
     json
@@ -45,7 +48,7 @@ def caption(
     failed = False
     for image in images:
         try:
-            found = captioner.caption(image, temperature=temperature, count=count, seed=seed)
+            found = captioner.caption(image, temperature=temperature, count=count, beam=beam, seed=seed)
         except ImageError as error:
             failed = True
             print(f"ostinato: {error}", file=sys.stderr)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.errors import ConfigError
-from ostinato.types import Floats, RecurrentModel, State
+from ostinato.types import Floats, State, StepModel
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,14 @@ class _Search:
 
 
 def beam_search(
-    model: RecurrentModel,
+    model: StepModel,
     state: State,
     *,
     end: int,
     width: int = 5,
     most: int | Sequence[int] = 200,
     length_penalty: float = 1.0,
+    least: int = 0,
     banned: Sequence[int] = (),
 ) -> list[list[Hypothesis]]:
     """For each stream of ``state`` up to ``width`` hypotheses, the best first.
@@ -49,8 +50,9 @@ def beam_search(
     Each search keeps the ``width`` most probable unfinished hypotheses; one is finished by the token ``end``. It stops
     when ``width`` are finished and no unfinished one has a better score as it stands, or after ``most`` tokens (one
     number, or one for each stream); then what is unfinished counts too. Scores are divided by a power of the length
-    (Wu et al. 2016 have another): without, short hypotheses win. ``banned`` tokens are never written. With ``width`` 1
-    this is greedy search. Raises ConfigError on a setting out of range.
+    (Wu et al. 2016 have another): without, short hypotheses win. None is finished before ``least`` tokens, and
+    ``banned`` ones are never written. With ``width`` 1 this is greedy search. Raises ConfigError on a setting out of
+    range.
     """
     limits = [most] * state.batch if isinstance(most, int) else list(most)
     if width < 1 or min(limits, default=1) < 1 or len(limits) != state.batch or not np.isfinite(length_penalty):
@@ -61,7 +63,8 @@ def beam_search(
     ids = np.zeros((state.batch, 1, 0), np.int64)
     logits = model.logits(state)
     while len(alive):
-        tokens, parents, values = _best(logits, logprobs, min(width + 1, logits.shape[1]), banned)
+        never = [*banned, end] if ids.shape[2] < least else banned
+        tokens, parents, values = _best(logits, logprobs, min(width + 1, logits.shape[1]), never)
         length = ids.shape[2] + 1
         rows, chosen, kept = [], [], []
         for group, search in enumerate(searches[number] for number in alive):

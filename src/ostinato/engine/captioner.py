@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.architectures.captioner import PADDING, CaptionerConfig, weight_scale
+from ostinato.engine.attention import Attention
 from ostinato.engine.convolution import convolve
 from ostinato.engine.engine import Output, check_boundary
 from ostinato.engine.stack import Stack, check_ids, linear
@@ -40,6 +41,7 @@ class CaptionEngine:
         self.model = model
         self._tensors, self._boundary_id = tensors, boundary_id
         self._stack = Stack(model.decoder, tensors, "decoder.")
+        self._attention = Attention(model.attention, tensors)
         self._output = Output(tensors)
         self._names = self._stack.state_names()
 
@@ -71,15 +73,14 @@ class CaptionEngine:
 
     def start(self, memory: Floats) -> State:
         """The state at the beginning of a caption of each image, ``memory (B, S, M)``: it has read the boundary."""
-        B, S, M = memory.shape
+        B = len(memory)
         state = np.tanh(linear(memory.mean(axis=1), self._tensors["bridge.weight"], self._tensors["bridge.bias"]))
         widths = [part.shape[1] for part in self._stack.zero(1)]
         parts = np.split(state, np.cumsum(widths)[:-1], axis=1)
         arrays: dict[str, Floats] = dict(zip(self._names, map(np.ascontiguousarray, parts), strict=True))
         arrays["memory"] = memory
-        if self.model.attention == "additive":
-            weight, bias = self._tensors["attention.weight_memory"], self._tensors["attention.bias"]
-            arrays["keys"] = linear(np.ascontiguousarray(memory).reshape(B * S, M), weight, bias).reshape(B, S, -1)
+        if self.model.attention != "none":
+            arrays["keys"] = self._attention.keys(memory)
         return self._read(np.full((1, B), self._boundary_id, np.int64), arrays)[1]
 
     def logits(self, state: State) -> Floats:
@@ -118,17 +119,14 @@ class CaptionEngine:
 
     def _context(self, h: Floats, arrays: Mapping[str, Floats]) -> Floats:
         """What each step takes of the image, ``(T, B, M)``."""
-        T, B, H = h.shape
+        T, B, _ = h.shape
         memory = arrays["memory"]
         if self.model.attention == "none":
             return np.broadcast_to(memory.mean(axis=1), (T, *memory.mean(axis=1).shape))
-        rows = np.ascontiguousarray(h).reshape(T * B, H)
-        asked = linear(rows, self._tensors["attention.weight_query"], np.zeros(H, np.float32)).reshape(T, B, H)
         context = np.empty((T, B, memory.shape[2]), np.float32)
-        steps = max(1, WORK // arrays["keys"].size)
+        steps, there = max(1, WORK // arrays["keys"].size), np.ones(memory.shape[:2], np.float32)
         for t in range(0, T, steps):
-            scores = np.tanh(asked[t : t + steps, :, None] + arrays["keys"]) @ self._tensors["attention.v"]
-            weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-            weights /= weights.sum(axis=-1, keepdims=True)
-            context[t : t + steps] = (weights[:, :, None] @ memory)[:, :, 0]
+            query = np.ascontiguousarray(h[t : t + steps].transpose(1, 0, 2))
+            weights = self._attention.weights(query, arrays["keys"], there)
+            context[t : t + steps] = (weights @ memory).transpose(1, 0, 2)
         return context

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from ostinato.architectures.captioner import KERNEL, PADDING, PLANES, CaptionerConfig, weight_scale
 from ostinato.config import Regularisers
 from ostinato.kernels.autograd import Input, dense, linear, linear_cross_entropy, linear_nats
+from ostinato.nn.attention import Attention
 from ostinato.nn.dropout import dropout
 from ostinato.nn.embedding import look_up
 from ostinato.nn.init import initialise_embedding
@@ -61,33 +61,6 @@ class Convolutions(nn.Module):
         return x.flatten(2).permute(2, 0, 1)
 
 
-class AdditiveAttention(nn.Module):
-    """Soft attention with additive scores (Bahdanau et al. 2015, Xu et al. 2015)::
-
-    score_s = v . tanh(weight_query q + weight_memory m_s + bias)
-    context = sum_s softmax(score)_s m_s
-    """
-
-    def __init__(self, query: int, memory: int) -> None:
-        super().__init__()
-        self.weight_query = nn.Parameter(nn.init.xavier_uniform_(torch.empty(query, query)))
-        self.weight_memory = nn.Parameter(nn.init.xavier_uniform_(torch.empty(query, memory)))
-        self.bias = nn.Parameter(torch.zeros(query))
-        bound = 1.0 / math.sqrt(query)
-        self.v = nn.Parameter(nn.init.uniform_(torch.empty(query), -bound, bound))
-
-    def weights(self, query: Tensor, memory: Tensor) -> Tensor:
-        """What each of ``query (T, B, Q)`` takes of each place of ``memory (S, B, M)``: ``(T, B, S)``, sums of 1."""
-        asked = linear(query, self.weight_query)
-        keys = linear(memory, self.weight_memory, self.bias)
-        scores = torch.tanh(asked[:, :, None] + keys.transpose(0, 1)[None]) @ self.v
-        return torch.softmax(scores, dim=-1)
-
-    def forward(self, query: Tensor, memory: Tensor) -> Tensor:
-        """The contexts ``(T, B, M)``."""
-        return torch.einsum("tbs,sbm->tbm", self.weights(query, memory), memory)
-
-
 class RecurrentCaptioner(nn.Module):
     """Convolutions, attention, a stack of recurrent layers (Vinyals et al. 2015, Xu et al. 2015)::
 
@@ -114,7 +87,7 @@ class RecurrentCaptioner(nn.Module):
         self._widths = [part.shape[1] for part in self.decoder.initial_state(1)]
         self.bridge = nn.Linear(M, sum(self._widths))
         H = decoder.hidden[-1]
-        self.attention = AdditiveAttention(H, M) if config.attention == "additive" else None
+        self.attention = Attention(config.attention, H, M)
         self.readout = nn.Linear(H + M, decoder.embed)
         self.output = Output(decoder.vocab, decoder.embed, tied=config.tied)
 
@@ -133,8 +106,16 @@ class RecurrentCaptioner(nn.Module):
     def read(self, x: Input, memory: Tensor, lengths: Tensor | None = None) -> Tensor:
         """What the output layer reads after each of ``x (T, B, E)``, the embedded ids: ``(T, B, E)``."""
         h, _ = self.decoder(x, self.initial_state(memory), lengths)
-        context = memory.mean(0).expand(len(h), -1, -1) if self.attention is None else self.attention(h, memory)
-        return torch.tanh(linear(torch.cat([h, context], dim=-1), self.readout.weight, self.readout.bias))
+        joined = torch.cat([h, self._context(h, memory)], dim=-1)
+        return torch.tanh(linear(joined, self.readout.weight, self.readout.bias))
+
+    def _context(self, h: Tensor, memory: Tensor) -> Tensor:
+        """What each step takes of the image ``(T, B, M)``."""
+        if self.config.attention == "none":
+            return memory.mean(0).expand(len(h), -1, -1)
+        there = torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
+        context: Tensor = self.attention(h, self.attention.keys(memory), memory, there)[0]
+        return context
 
     def loss(self, images: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
         """The sum of nats of what is predicted, a scalar with gradient; arguments as the class says."""
