@@ -213,6 +213,14 @@ Floats updated(int64_t size, int threads) {
     return all;
 }
 
+Floats dropped(int64_t size, int threads) {
+    Random random;
+    Floats x = random.floats(static_cast<size_t>(size)), y(x.size());
+    const ost_dropping apart{size, x.data(), y.data(), 0.3, 0x123456789abcdefu}, in_place{size, x.data(), x.data(), 0.3, apart.seed};
+    expect(ost_dropout(&apart, threads) == 0 && ost_dropout(&in_place, threads) == 0 && x == y, "dropout");
+    return y;
+}
+
 // What two layers of a cell write, and their states.
 Floats written(int cell, int V, int E, int H, bool int8, int B, int threads) {
     Random random;
@@ -281,6 +289,7 @@ Floats everything(int threads) {
     for (int function = OST_EXP; function <= OST_SIGMOID; function++) take(applied(function));
     for (const auto &[N, V, R] : {Size{1, 2, 1}, Size{70, 40, 33}, Size{130, 2500, 70}}) take(cross_entropy(N, V, R, threads));
     for (const int64_t size : {1, 100, 40001}) take(updated(size, threads));
+    for (const int64_t size : {1, 100, 40001}) take(dropped(size, threads));
     for (int cell = OST_RNN_TANH; cell <= OST_PEEPHOLE_DIAGONAL; cell++)
         for (const bool int8 : {false, true})
             for (const int B : {1, 7}) take(written(cell, 37, 21, 33, int8, B, threads));
