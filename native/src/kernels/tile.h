@@ -10,8 +10,6 @@
 
 namespace ost::OST_ISA {
 
-constexpr int AHEAD = 16;  // rows of a panel that are asked for before they are needed
-
 // c (ROWS, VECTORS * W), rows `c_row` apart, = a (ROWS, K), whose elements are `a_row` and `a_k` apart, times panel
 // (K, VECTORS * W); with `add` it is added to c.
 template <int ROWS, int VECTORS>
@@ -22,9 +20,6 @@ inline void tile(int K, const float *a, ptrdiff_t a_row, ptrdiff_t a_k, const fl
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) sum[r][v] = add ? load(c + r * c_row + v * W) : F{};
     for (int k = 0; k < K; k++, a += a_k) {
-        // A single row meets each weight once: nothing hides the way from memory. Of 16 and 48 the first was the faster.
-        if constexpr (ROWS == 1)
-            for (int v = 0; v < VECTORS; v++) __builtin_prefetch(panel + ((k + AHEAD) * VECTORS + v) * W, 0, 0);
         F b[VECTORS];
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) b[v] = load(panel + (k * VECTORS + v) * W);
