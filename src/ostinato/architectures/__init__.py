@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from ostinato.architectures import language
 from ostinato.architectures.captioner import CaptionerConfig as CaptionerConfig
@@ -17,18 +17,8 @@ from ostinato.errors import ConfigError
 
 Shapes = dict[str, tuple[int, ...]]
 Architecture = ModelConfig | TranslatorConfig | ClassifierConfig | CaptionerConfig
-"""The description of a model of any kind."""
-
-
-class Kind(Protocol):
-    """What the class of an architecture says about all of its models."""
-
-    purpose: str
-    """What they do, as in "a model that ..."."""
-    task: str
-    """The ``--task`` of ``ostinato train`` that makes them."""
-    verb: str
-    """The verb that uses them."""
+"""The description of a model of any kind. Its class also says what such models do (``purpose``, as in "a model that
+..."), the ``task`` that makes them, and the ``verb`` that uses them."""
 
 
 KINDS: Mapping[str, type[Architecture]] = {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import tee
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -53,35 +54,16 @@ def translate(
     if attention is not None:
         pictures.check_picture(attention)
     translator = load(model)
-    lines, sources = list_lines([file]), Kept()
+    lines, sources = tee(list_lines([file]))
     how = {"beam": beam, "n_best": n_best, "length_penalty": length_penalty}
     best: list[str] = []
-    for found in _translations(translator, sources.through(lines), file, how):
+    for source, found in zip(sources, _translations(translator, lines, file, how), strict=True):
+        _show(source, found, json=json, n_best=n_best)
+        if attention is not None and not best:
+            _draw(translator, source, found[0].text, attention)
         best.append(found[0].text)
-        _show(sources.at(len(best) - 1), found, json=json, n_best=n_best)
-    if attention is not None:
-        _draw(translator, sources, best, attention)
     if reference is not None:
         _say_bleu(best, reference)
-
-
-class Kept:
-    """Lines that went by, until they are asked for."""
-
-    def __init__(self) -> None:
-        self._lines: dict[int, str] = {}
-        self.first: str | None = None
-
-    def through(self, lines: Iterable[str]) -> Iterator[str]:
-        """``lines``, each kept."""
-        for number, line in enumerate(lines):
-            self._lines[number] = line
-            self.first = line if self.first is None else self.first
-            yield line
-
-    def at(self, number: int) -> str:
-        """A line, once."""
-        return self._lines.pop(number)
 
 
 def list_lines(names: Sequence[str]) -> Iterator[str]:
@@ -113,10 +95,8 @@ def _show(source: str, found: list[Translation], *, json: bool, n_best: int) -> 
             print(f"{one.logprob:.3f}\t{for_terminal(one.text)}", flush=True)
 
 
-def _draw(translator: Translator, sources: Kept, best: list[str], path: Path) -> None:
-    if sources.first is None:
-        raise TextError("the text has no line to draw the attention of")
-    found = translator.align(sources.first, best[0])
+def _draw(translator: Translator, source: str, target: str, path: Path) -> None:
+    found = translator.align(source, target)
     pictures.draw_alignment(found.source, found.target, found.weights, path)
     print(f"{path}", file=sys.stderr)
 

@@ -43,6 +43,9 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.bounds)
 
+    def __iter__(self) -> Iterator[NDArray[np.integer]]:
+        return (self.ids[start:end] for start, end in self.bounds)
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """``(n,)``."""
@@ -61,8 +64,8 @@ class Ragged:
         """All of them as ``(T, n)``, ``fill`` where one has ended, and their lengths ``(n,)``."""
         lengths = self.lengths
         padded = np.full((int(lengths.max(initial=0)), len(self)), fill, np.int64)
-        for b, (start, end) in enumerate(self.bounds):
-            padded[: end - start, b] = self.ids[start:end]
+        for b, ids in enumerate(self):
+            padded[: len(ids), b] = ids
         return padded, lengths
 
 

@@ -78,9 +78,7 @@ class CaptionTask(Task):
     @property
     def settled(self) -> Mapping[str, Any]:
         """Those of the text."""
-        text = names.part(names.TextSettings, asdict(self._level.options))
-        del text["vocab"]  # chosen again from the same captions, or given
-        return text
+        return names.settled(self._level.options)
 
     @property
     def chars_per_token(self) -> float:

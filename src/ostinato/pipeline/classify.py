@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +99,7 @@ class ClassifyTask(Task):
     @property
     def settled(self) -> Mapping[str, Any]:
         """Those of the text."""
-        if self.prepared.options is None:
-            return {}
-        text = names.part(names.TextSettings, asdict(self.prepared.options))
-        del text["vocab"]  # chosen again from the same text, or given
-        return text
+        return {} if self.prepared.options is None else names.settled(self.prepared.options)
 
     def build(self) -> nn.Module:
         """A classifier, with the weights of the language model where it starts from one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,7 @@ class LanguageTask(Task):
     @property
     def settled(self) -> Mapping[str, Any]:
         """Those of the text."""
-        text = names.part(names.TextSettings, asdict(self.prepared.level.options))
-        del text["vocab"]  # chosen again from the same text, or given
-        return text
+        return names.settled(self.prepared.level.options)
 
     @property
     def chars_per_token(self) -> float:

@@ -14,7 +14,7 @@ import textwrap
 import tomllib
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -334,6 +334,11 @@ def part(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Those of ``values`` that are fields of the dataclass ``kind``."""
     names = {field.name for field in fields(kind)}
     return {name: value for name, value in values.items() if name in names}
+
+
+def settled(options: Any) -> dict[str, Any]:
+    """The settings of texts that a tokenizer was made with; not ``vocab``, which the same text gives again."""
+    return {name: value for name, value in part(TextSettings, asdict(options)).items() if name != "vocab"}
 
 
 def to_toml(values: Mapping[str, Any], reasons: Mapping[str, str]) -> str:

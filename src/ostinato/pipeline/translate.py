@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,7 @@ class TranslateTask(Task):
     @property
     def settled(self) -> Mapping[str, Any]:
         """Those of the text."""
-        text = names.part(names.TextSettings, asdict(self._prepared.level.options))
-        del text["vocab"]  # chosen again from the same text, or given
-        return text
+        return names.settled(self._prepared.level.options)
 
     @property
     def _model(self) -> TranslatorConfig:
@@ -97,10 +95,11 @@ class TranslateTask(Task):
         nats = measured["nats"]
         unknown = self._prepared.tokenizers[1].unk_id
         targets = self._prepared.parts[part].targets
+        count = 0 if unknown is None else sum(int(np.count_nonzero(line == unknown)) for line in targets)
         return {
             "pairs": len(targets),
             "tokens": size,
-            "unknown": 0 if unknown is None else int(np.count_nonzero(targets.padded(-1)[0] == unknown)),
+            "unknown": count,
             "nats_per_token": nats,
             "perplexity": math.exp(min(nats, 700.0)),
         }

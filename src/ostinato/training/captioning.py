@@ -16,7 +16,7 @@ from ostinato.data.ragged import Buckets, Ragged
 from ostinato.models.captioner import RecurrentCaptioner
 from ostinato.nn.recurrent import States
 from ostinato.training.metrics import BITS
-from ostinato.training.objective import Loss, device_of
+from ostinato.training.objective import BatchObjective, Loss, device_of
 from ostinato.types import Ids
 
 _BATCH = 64  # captions measured at once
@@ -55,24 +55,15 @@ class Captions:
         return self.images[self.image[index]], np.concatenate([edge, padded, edge]), lengths + 1
 
 
-class CaptionObjective:
+class CaptionObjective(BatchObjective):
     """A captioner on batches of captions of about equal length; every caption once an epoch."""
 
     def __init__(
         self, model: RecurrentCaptioner, data: Captions, batch: int, augmentation: Augmentation, seed: int
     ) -> None:
         self._model, self._data, self._augmentation, self._seed = model, data, augmentation, seed
-        self._buckets = Buckets(data.captions.lengths, batch, seed)
+        super().__init__(Buckets(data.captions.lengths, batch, seed))
         self._device = device_of(model)
-
-    @property
-    def steps(self) -> int:
-        """Batches in an epoch."""
-        return self._buckets.steps
-
-    def start(self) -> States:
-        """Nothing: captions do not follow on each other."""
-        return ()
 
     def loss(self, place: Place, state: States) -> Loss:  # noqa: ARG002 - steps have no order
         """Of the batch at ``place``, whose images are changed in a way that seed and place decide."""
@@ -81,10 +72,6 @@ class CaptionObjective:
         tensors = _tensors(self._augmentation.apply(images, rng), ids, lengths, self._device)
         nats = self._model.loss(*tensors)
         return Loss(nats, int(lengths.sum()), nats.new_zeros(()), ())
-
-    def after(self, place: Place) -> Place:
-        """The next batch, or the first of the next epoch."""
-        return self._buckets.after(place)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ostinato.data.lanes import Place
 from ostinato.data.ragged import Buckets, Ragged, by_size
 from ostinato.models.classifier import TextClassifier
 from ostinato.nn.recurrent import States
-from ostinato.training.objective import Loss, device_of
+from ostinato.training.objective import BatchObjective, Loss, device_of
 
 TOKENS = 16_384
 """Of a batch of held-out texts, padding included."""
@@ -50,7 +50,7 @@ def balanced_weights(labels: NDArray[np.integer], count: int) -> Tensor:
     return torch.from_numpy((len(labels) / (count * np.maximum(often, 1))).astype(np.float32))
 
 
-class LabelObjective:
+class LabelObjective(BatchObjective):
     """A classifier on labelled texts, in batches of about equal length, in another order in every epoch.
 
     The loss of a text is ``-w_c log p_c`` of its label ``c`` (``weights (C,)``, 1 where there are none), of which
@@ -65,19 +65,11 @@ class LabelObjective:
         weights: Tensor | None = None,
         smoothing: float = 0.0,
     ) -> None:
-        self._model, self._data, self._buckets = model, data, buckets
+        super().__init__(buckets)
+        self._model, self._data = model, data
         self._device = device_of(model)
         self._weights = None if weights is None else weights.to(self._device)
         self._smoothing = smoothing
-
-    @property
-    def steps(self) -> int:
-        """Batches in an epoch."""
-        return self._buckets.steps
-
-    def start(self) -> States:
-        """Nothing: a batch does not depend on the one before."""
-        return ()
 
     def loss(self, place: Place, state: States) -> Loss:
         """Of the batch at ``place``."""
@@ -86,10 +78,6 @@ class LabelObjective:
         logits = self._model(ids, lengths)
         nats = F.cross_entropy(logits, labels, self._weights, reduction="sum", label_smoothing=self._smoothing)
         return Loss(nats, len(index), logits.new_zeros(()), state)
-
-    def after(self, place: Place) -> Place:
-        """The next batch, or the first of the next epoch."""
-        return self._buckets.after(place)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.data.lanes import Lanes, Place
+from ostinato.data.ragged import Buckets
 from ostinato.data.store import count_tokens
 from ostinato.kernels.autograd import linear_cross_entropy
 from ostinato.models.tokens import CrossEntropy, TokenModel
@@ -90,6 +92,30 @@ class TextObjective:
     def after(self, place: Place) -> Place:
         """The next window, or the first of the next epoch."""
         return self._lanes.after(place)
+
+
+class BatchObjective(ABC):
+    """Sequences in batches of about equal length, all once an epoch; no batch depends on the one before."""
+
+    def __init__(self, buckets: Buckets) -> None:
+        self._buckets = buckets
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return self._buckets.steps
+
+    def start(self) -> States:
+        """Nothing."""
+        return ()
+
+    @abstractmethod
+    def loss(self, place: Place, state: States) -> Loss:
+        """Of the batch at ``place``."""
+
+    def after(self, place: Place) -> Place:
+        """The next batch, or the first of the next epoch."""
+        return self._buckets.after(place)
 
 
 def device_of(model: nn.Module) -> torch.device:

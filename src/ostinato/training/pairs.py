@@ -15,7 +15,7 @@ from ostinato.data.lanes import Place
 from ostinato.data.ragged import Buckets, Ragged
 from ostinato.models.translator import Pairs, Translator
 from ostinato.nn.recurrent import States
-from ostinato.training.objective import Loss, device_of
+from ostinato.training.objective import BatchObjective, Loss, device_of
 
 _BATCH = 64
 
@@ -54,32 +54,19 @@ class PairText:
         return Pairs(*(torch.from_numpy(part).to(device) for part in parts))
 
 
-class PairObjective:
+class PairObjective(BatchObjective):
     """A translator on pairs, in batches of about equal length."""
 
     def __init__(self, model: Translator, text: PairText, batch: int, seed: int) -> None:
         self._model, self._text = model, text
         lengths = text.sources.lengths
-        self._buckets = Buckets(lengths * (1 + text.targets.lengths.max()) + text.targets.lengths, batch, seed)
-
-    @property
-    def steps(self) -> int:
-        """Batches in an epoch."""
-        return self._buckets.steps
-
-    def start(self) -> States:
-        """Nothing: no batch depends on the one before."""
-        return ()
+        super().__init__(Buckets(lengths * (1 + text.targets.lengths.max()) + text.targets.lengths, batch, seed))
 
     def loss(self, place: Place, state: States) -> Loss:
         """Of the batch at ``place``."""
         pairs = self._text.pairs(self._buckets.indices(place), device_of(self._model))
         nats, tokens, penalty = self._model.loss(pairs)
         return Loss(nats, tokens, penalty, state)
-
-    def after(self, place: Place) -> Place:
-        """The next batch, or the first of the next epoch."""
-        return self._buckets.after(place)
 
 
 @dataclass(frozen=True)
