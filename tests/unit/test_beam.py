@@ -117,6 +117,15 @@ def test_none_is_finished_before_the_least_length():
     assert beam_search(likely, likely.start(1), end=END, width=2, most=5, least=1)[0][0].ids[:1] == (1,)
 
 
+def test_a_search_goes_on_while_something_unfinished_is_better():
+    """After two steps there are two finished hypotheses, (1,) the better; each further token raises the mean."""
+    model = Bigram(np.array([[0.3, 0.7], [0.35, 0.65]]))
+    found = beam_search(model, model.start(1), end=END, width=2, most=8)[0]
+    assert found[0].finished
+    assert len(found[0].ids) > 1
+    assert found[0].score > math.log(0.7 * 0.35) / 2
+
+
 def test_length_penalty_decides_between_short_and_long():
     table = np.array([[0.02, 0.98, 0.0], [0.25, 0.05, 0.7], [0.3, 0.0, 0.7]])
     model = Bigram(table)
