@@ -176,14 +176,13 @@ def test_a_damaged_state_is_refused(tmp_path):
     model, path = make(), tmp_path / "s"
     save_state(path, model.start(), model)
     good = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for place in rng.integers(0, len(good), 150).tolist():
+    for bit in range(8 * len(good)):  # every one: the header's keys are written in an order that changes by run
         damaged = bytearray(good)
-        damaged[place] ^= 1 << int(rng.integers(8))
+        damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         with pytest.raises(BundleError):
             load_state(path, model)
-    for length in rng.integers(0, len(good), 30).tolist():
+    for length in range(len(good)):
         path.write_bytes(good[:length])
         with pytest.raises(BundleError):
             load_state(path, model)
