@@ -53,6 +53,8 @@ ALIKE = {
 FAMILY = frozenset("🧑🧒")
 SHARES = {"valid": 0.1, "test": 0.1}
 MOST = 4
+SALT = "second "
+"""Another one draws other sides; while the captioner was designed, the test part of the first was looked at."""
 
 
 def base(emoji: str) -> str:
@@ -77,7 +79,7 @@ def digest(text: str) -> float:
 
 def side(drawing: str) -> str:
     """``train``, ``valid`` or ``test``."""
-    draw, below = digest(drawing), 0.0
+    draw, below = digest(SALT + drawing), 0.0
     for name, share in SHARES.items():
         below += share
         if draw < below:

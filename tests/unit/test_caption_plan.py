@@ -12,7 +12,7 @@ from ostinato.errors import ConfigError
 from ostinato.training.caption_plan import EPOCHS, WIDTHS, CaptionsSize, convolutions, plan, seconds_a_step
 
 SIZE = CaptionsSize(captions=5000, longest=40, vocab=80, tokens=150_000)
-DATA = {"image_size": 32, "attention": "additive", "blind": False}
+DATA = {"image_size": 32, "attention": "additive", "blind": False, "words_first": 0.0}
 
 
 def made(size: CaptionsSize = SIZE, speed: float = 1e-9, **given: Any):

@@ -61,6 +61,35 @@ class Convolutions(nn.Module):
         return x.flatten(2).permute(2, 0, 1)
 
 
+class WordSpotter(nn.Module):
+    """Tells which words the caption of an image has, whatever their order (Fang et al. 2015)::
+
+        logits = words dropout(mean over regions of convolutions(image))
+
+    Captions teach convolutions slowly: a decoder knows few captions by heart long before. Trained for this first, they
+    have something to say from its first step on.
+    """
+
+    def __init__(self, config: CaptionerConfig, frequencies: Tensor, dropout: float) -> None:
+        """``frequencies (K,)``: the share of captions that have each word, which is what it says before it has learnt.
+
+        Its random draws leave torch's global generator as it was.
+        """
+        super().__init__()
+        with torch.random.fork_rng(devices=()):
+            self.encoder = Convolutions(config)
+            self.words = nn.Linear(config.memory, len(frequencies))
+        with torch.no_grad():
+            self.words.bias.copy_(torch.logit(frequencies))
+        self.dropout = dropout
+
+    def loss(self, images: Tensor, present: Tensor) -> Tensor:
+        """The sum of nats of ``present (B, K)``, 1 where a caption has the word and else 0, a scalar with gradient."""
+        seen = self.encoder(images).mean(0)
+        logits = self.words(F.dropout(seen, self.dropout, self.training))
+        return F.binary_cross_entropy_with_logits(logits, present, reduction="sum")
+
+
 class RecurrentCaptioner(nn.Module):
     """Convolutions, attention, a stack of recurrent layers (Vinyals et al. 2015, Xu et al. 2015)::
 

@@ -18,16 +18,17 @@ from ostinato.data.pixels import Augmentation, Pixels
 from ostinato.data.ragged import Ragged
 from ostinato.errors import ImageError, TextError
 from ostinato.images import Store, decode, open_store
-from ostinato.models.captioner import RecurrentCaptioner
+from ostinato.models.captioner import RecurrentCaptioner, WordSpotter
 from ostinato.pipeline import settings as names
 from ostinato.pipeline.level import Level, choose_level
-from ostinato.pipeline.task import Task
+from ostinato.pipeline.task import Stage, Task
 from ostinato.text.captions import Captioned, read_captions
 from ostinato.text.statistics import SAMPLE, measure_text
 from ostinato.text.tokenizer import build, to_json
 from ostinato.training.caption_plan import CaptionsSize, plan
 from ostinato.training.captioning import CaptionObjective, Captions, HeldOutCaptions
-from ostinato.training.objective import Objective
+from ostinato.training.objective import Objective, device_of
+from ostinato.training.spotting import HeldOutSpotted, Spotted, SpottingObjective, vocabulary
 from ostinato.types import Tokenizer
 
 SHOWN = 3
@@ -45,7 +46,7 @@ class CaptionTask(Task):
         text = names.TextSettings(**names.part(names.TextSettings, given))
         self._texts = [Path(name).name for name in texts]
         lines = _parts(texts, text)
-        self._names = {part: [line.image for line in some] for part, some in lines.items()}
+        self._lines = lines
         self._level, self._tokenizer = _learn(lines["train"], text, given.get("minutes"))
         images, index = _read_images(list(chain.from_iterable(lines.values())), self._settings)
         self._data: dict[str, Captions] = {}
@@ -89,11 +90,42 @@ class CaptionTask(Task):
         """A captioner."""
         return RecurrentCaptioner(self.plan.model, self.plan.regularisers)
 
+    def before(self, model: Any) -> Stage | None:
+        """The convolutions learn which words captions have."""
+        share, training = self._settings.words_first, self.plan.training
+        spotted = self._spotted()
+        if share == 0.0 or self.plan.model.blind or spotted["train"].present.shape[1] == 0:
+            return None
+        spotter = WordSpotter(self.plan.model, spotted["train"].frequencies, self.plan.regularisers.dropout_hidden).to(
+            device_of(model)
+        )
+        return Stage(
+            about=f"first, in {share:.0%} of the budget, what sees the images learns which words captions have",
+            share=share,
+            model=spotter,
+            training=replace(training, average=0.0, evaluations=4, patience=0),
+            weight_decay=self.plan.regularisers.weight_decay,
+            objective=SpottingObjective(spotter, spotted["train"], training.batch, self._augmentation, training.seed),
+            held_out=HeldOutSpotted(spotted["valid"]),
+            hand_on=lambda: model.encoder.load_state_dict(spotter.encoder.state_dict()),
+        )
+
     def objective(self, model: Any) -> Objective:
         """The tokens of captions, given their images."""
-        settings, training = self._settings, self.plan.training
-        augmentation = Augmentation(settings.shift, settings.flip, settings.background)
-        return CaptionObjective(model, self._data["train"], training.batch, augmentation, training.seed)
+        training = self.plan.training
+        return CaptionObjective(model, self._data["train"], training.batch, self._augmentation, training.seed)
+
+    @property
+    def _augmentation(self) -> Augmentation:
+        return Augmentation(self._settings.shift, self._settings.flip, self._settings.background)
+
+    def _spotted(self) -> dict[str, Spotted]:
+        captions = {part: [line.caption for line in self._lines[part]] for part in ("train", "valid")}
+        words = vocabulary(captions["train"])
+        return {
+            part: Spotted.of(self._data[part].images, self._data[part].image, some, words)
+            for part, some in captions.items()
+        }
 
     def held_out(self, part: str) -> HeldOutCaptions | None:
         """A part of the captions."""
@@ -122,7 +154,7 @@ class CaptionTask(Task):
         """Captions of the first held-out images."""
         writer, data = Captioner(self.plan.model, tensors, self._tokenizer), self._data["valid"]
         shown = [
-            f"{self._names['valid'][number]}: {writer.caption(data.images[data.image[number]])[0].text}"
+            f"{self._lines['valid'][number].image}: {writer.caption(data.images[data.image[number]])[0].text}"
             for number in range(min(SHOWN, len(data)))
         ]
         return "; ".join(shown)

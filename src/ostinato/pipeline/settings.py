@@ -158,8 +158,12 @@ class CaptionSettings:
     """In training, mirror every other image: not where captions say left and right."""
     background: float = 0.5
     """In training, share of the images that are laid on a random colour instead of white, where they are clear."""
+    words_first: float = 0.6
+    """Share of the budget in which what looks at the images first learns which words captions have (Fang et al. 2015);
+    0 is off."""
 
     def __post_init__(self) -> None:
+        check_range("words_first", self.words_first, 0.0, 0.9)
         check_range("image_size", self.image_size, 8, 1024)
         check_range("shift", self.shift, 0, self.image_size // 2)
         check_range("background", self.background, 0.0, 1.0)

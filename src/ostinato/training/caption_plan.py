@@ -94,17 +94,18 @@ def _check(size: CaptionsSize, given: Mapping[str, Any]) -> None:
 def _model(size: CaptionsSize, choices: Choices, seconds_of: SecondsOf, batch: int) -> tuple[CaptionerConfig, float]:
     """The widest model that gets EPOCHS times through the captions, and how often it gets through them."""
     given, steps = choices.given, -(-size.captions // batch)
+    left = 1.0 if given["blind"] else 1.0 - given["words_first"]
     widths = WIDTHS if given.get("minutes") and "hidden" not in given else (USUAL,)
     models = [_shaped(size, choices, width) for width in widths]
     fitting = [model for model in models if _weights(model) <= WEIGHTS_PER_TOKEN * size.tokens]
     for model in reversed(fitting or models[:1]):
         if given.get("minutes") is None:
-            epochs = float(given["epochs"] if "epochs" in given else given["steps"] / steps)
+            epochs = left * float(given["epochs"] if "epochs" in given else given["steps"] / steps)
         elif "hidden" in given and "dropout" in given:  # a saved plan: nothing is chosen by the clock any more
             epochs = float(EPOCHS)
         else:
             seconds = steps * seconds_of(model, batch, size.longest, choices.values["threads"])
-            epochs = 60.0 * given["minutes"] * (1.0 - EVALUATIONS) / seconds
+            epochs = left * 60.0 * given["minutes"] * (1.0 - EVALUATIONS) / seconds
         if epochs >= EPOCHS:
             break
     kept = "the widest of those" if epochs >= EPOCHS else "the narrowest, none"
