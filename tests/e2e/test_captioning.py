@@ -16,6 +16,7 @@ from runs import Outcome, command, flags
 import ostinato
 from ostinato.errors import ConfigError
 from ostinato.pipeline.listener import Listener
+from ostinato.training.loop import Report
 
 Capture = pytest.CaptureFixture[str]
 
@@ -134,6 +135,42 @@ def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_bytes(data: Path, 
     assert whole == cut
 
 
+class Notices(Listener):
+    """What a run says besides its figures."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def report(self, report: Report) -> None:
+        if report.kind == "notice":
+            self.said.append(report.message)
+
+
+def test_what_sees_learns_words_first(data: Path, tmp_path: Path) -> None:
+    """In its share of the budget, and it is where captions go on from; a blind model and a share of 0 have no such."""
+    notices = {}
+    for name, changes in {"first": {}, "blind": {"blind": True}, "off": {"words_first": 0.0}}.items():
+        listener = Notices()
+        settings = {**QUICK, "steps": 20, "evaluations": 1, **changes}
+        model = ostinato.train(data / "train.tsv", out=tmp_path / name, listener=listener, **settings)
+        notices[name] = listener.said
+        assert model.training.get("before", {"steps": 0})["steps"] == (12 if name == "first" else 0)
+        assert model.training["steps"] == (8 if name == "first" else 20)
+    first = "first, in 60% of the budget, what sees the images learns which words captions have"
+    assert [text for text in notices["first"] if "words" in text] == [first]
+    assert not any("words" in text for name in ("blind", "off") for text in notices[name])
+
+
+def test_words_are_seen_before_they_are_written(data: Path, tmp_path: Path) -> None:
+    """With so small a rest of the budget nothing is written yet; but shapes are told apart already."""
+    settings = {**QUICK, "valid": str(data / "valid.tsv"), "steps": 200, "words_first": 0.85, "dropout": 0.0}
+    model = ostinato.train(data / "train.tsv", out=tmp_path / "model", **settings)
+    lines = [json.loads(line) for line in (tmp_path / "model/training/before/metrics.jsonl").read_text().splitlines()]
+    nats = [line["valid_nats"] for line in lines if "valid_nats" in line]
+    assert nats[-1] < 0.5 * nats[0]
+    assert model.training["before"]["steps"] == 170
+
+
 def test_resuming_with_other_images_is_refused(data: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shapes.write_images(copy, "train", shapes.TRAINED[:6], 2)
@@ -177,6 +214,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"image_size": 4}, "image_size is 4; expected a whole number from 8 to 1024"),
     ({"shift": 20}, "shift is 20; expected a whole number from 0 to 16"),
     ({"background": 2}, "background is 2.0; expected a number from 0.0 to 1.0"),
+    ({"words_first": 0.95}, "words_first is 0.95; expected a number from 0.0 to 0.9"),
     ({"channels": 2}, "channels is 2; expected a whole number from 4"),
     ({"images": "nowhere.zip"}, "nowhere.zip: no such folder or archive of images"),
     ({"sampled_softmax": 5}, "sampled_softmax is 5, which --task caption does not have; leave it out"),
