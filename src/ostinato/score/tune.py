@@ -26,14 +26,56 @@ class Candidates:
     errors: NDArray[np.int64]
     """``(M,)``: its word errors."""
 
-    def best(self, weights: Weights) -> int:
-        """The hypothesis of the highest weighted score; of equals the first."""
-        return int((self.features @ weights).argmax())
 
+class Table:
+    """Many lists in one array, so that a line is searched in all of them at once."""
 
-def count_errors(lists: Sequence[Candidates], weights: Weights) -> int:
-    """Word errors of the best hypotheses."""
-    return sum(int(one.errors[one.best(weights)]) for one in lists)
+    def __init__(self, lists: Sequence[Candidates]) -> None:
+        most, K = max(len(one.errors) for one in lists), lists[0].features.shape[1]
+        self.features = np.zeros((len(lists), most, K))
+        self.errors = np.zeros((len(lists), most), np.int64)
+        self.valid = np.zeros((len(lists), most), bool)
+        for n, one in enumerate(lists):
+            M = len(one.errors)
+            self.features[n, :M], self.errors[n, :M], self.valid[n, :M] = one.features, one.errors, True
+        self._each = np.arange(len(lists))
+
+    def scores(self, weights: Weights) -> NDArray[np.float64]:
+        """The weighted sums ``(L, M)``."""
+        return np.where(self.valid, self.features @ weights, -np.inf)
+
+    def count_errors(self, weights: Weights) -> int:
+        """Word errors of the best hypotheses; of equals the first."""
+        return int(self.errors[self._each, self.scores(weights).argmax(axis=1)].sum())
+
+    def crossings(self, weights: Weights, direction: Weights) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
+        """The errors far to the left on ``weights + step * direction``, and the steps at which another hypothesis
+        becomes the best one of its list, in order, with what that changes.
+
+        Every hypothesis is a line over the step; from each list's highest one it goes to the one that crosses it first.
+        """
+        heights, slopes = self.scores(weights), self.scores(direction)
+        lowest = np.where(self.valid, slopes, np.inf).min(axis=1, keepdims=True)
+        current = np.where(slopes == lowest, heights, -np.inf).argmax(axis=1)
+        total = int(self.errors[self._each, current].sum())
+        places, changes, reached = [np.zeros(0)], [np.zeros(0, np.int64)], np.full(len(current), -np.inf)
+        while True:
+            height, slope = heights[self._each, current, None], slopes[self._each, current, None]
+            steeper = slopes > slope
+            steps = np.full(heights.shape, np.inf)
+            np.divide(height - heights, slopes - slope, out=steps, where=steeper)
+            first = steps.min(axis=1)
+            live = np.flatnonzero(first < np.inf)
+            if not len(live):
+                break
+            following = np.where(steps == first[:, None], slopes, -np.inf).argmax(axis=1)
+            reached[live] = np.maximum(reached[live], first[live])  # rounding must not turn back
+            places.append(reached[live])
+            changes.append(self.errors[live, following[live]] - self.errors[live, current[live]])
+            current[live] = following[live]
+        ends = np.concatenate(places)
+        order = np.argsort(ends, kind="stable")
+        return total, ends[order], np.concatenate(changes)[order]
 
 
 def tune(lists: Sequence[Candidates], *, starts: int = STARTS, seed: int = 0) -> Weights:
@@ -48,16 +90,16 @@ def tune(lists: Sequence[Candidates], *, starts: int = STARTS, seed: int = 0) ->
     if not chosen:
         raise ConfigError("no list has two hypotheses or more; there is nothing to tune weights on")
     spread = _spread(chosen)
-    scaled = [Candidates(one.features / spread, one.errors) for one in chosen]
+    table = Table([Candidates(one.features / spread, one.errors) for one in chosen])
     rng = np.random.default_rng(seed)
     K = len(spread)
     found: list[tuple[int, Weights]] = []
     for begin in [np.ones(K), *rng.normal(size=(starts - 1, K))]:
-        found.append(_descend(scaled, begin / np.abs(begin).max(), rng))
+        found.append(_descend(table, begin / np.abs(begin).max(), rng))
     fewest = min(errors for errors, _ in found)
     best = [weights for errors, weights in found if errors == fewest]
     middle = np.mean([weights / np.linalg.norm(weights) for weights in best], axis=0)
-    chosen_weights = middle if count_errors(scaled, middle) <= fewest else best[0]
+    chosen_weights = middle if table.count_errors(middle) <= fewest else best[0]
     return np.asarray(chosen_weights / np.abs(chosen_weights).max() / spread)
 
 
@@ -67,13 +109,13 @@ def _spread(lists: Sequence[Candidates]) -> Weights:
     return np.where(variance > 0, np.sqrt(variance), 1.0)
 
 
-def _descend(lists: Sequence[Candidates], weights: Weights, rng: np.random.Generator) -> tuple[int, Weights]:
+def _descend(table: Table, weights: Weights, rng: np.random.Generator) -> tuple[int, Weights]:
     """Line after line until none is better."""
-    errors = count_errors(lists, weights)
+    errors = table.count_errors(weights)
     for _ in range(ROUNDS):
         before = errors
         for direction in [*np.eye(len(weights)), *rng.normal(size=(len(weights), len(weights)))]:
-            step, there = line_search(lists, weights, direction)
+            step, there = line_search(table, weights, direction)
             moved = weights + step * direction
             if there < errors and np.abs(moved).max() > 0:
                 errors, weights = there, moved / np.abs(moved).max()
@@ -82,56 +124,20 @@ def _descend(lists: Sequence[Candidates], weights: Weights, rng: np.random.Gener
     return errors, weights
 
 
-def line_search(lists: Sequence[Candidates], weights: Weights, direction: Weights) -> tuple[float, int]:
+def line_search(table: Table, weights: Weights, direction: Weights) -> tuple[float, int]:
     """Where on ``weights + step * direction`` the fewest errors are made, exactly, and how many: the middle of the widest
     stretch; of one without an end a place beyond its beginning.
     """
-    places: list[NDArray[np.float64]] = []
-    changes: list[NDArray[np.int64]] = []
-    total = 0
-    for one in lists:
-        order, starts = envelope(one.features @ weights, one.features @ direction)
-        errors = one.errors[order]
-        total += int(errors[0])
-        places.append(starts[1:])
-        changes.append(np.diff(errors))
-    ends = np.concatenate(places)
-    sort = np.argsort(ends, kind="stable")
-    ends = ends[sort]
-    counts = total + np.concatenate([[0], np.cumsum(np.concatenate(changes)[sort])])
+    total, ends, changes = table.crossings(weights, direction)
     if not len(ends):
         return 0.0, total
+    counts = total + np.concatenate([[0], np.cumsum(changes)])
     left = np.concatenate([[ends[0] - 2.0], ends])
     right = np.concatenate([ends, [ends[-1] + 2.0]])
-    wide = right > left  # hypotheses of several lists may change places at once
+    wide = right > left  # several lists may change at once
     fewest = int(counts[wide].min())
     widest = int(np.argmax(np.where(wide & (counts == fewest), right - left, -1.0)))
     return float((left[widest] + right[widest]) / 2), fewest
-
-
-def envelope(heights: NDArray[np.float64], slopes: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Which of the lines ``height + slope * t`` is the highest, from left to right, and from which ``t`` on.
-
-    The first begins at minus infinity. Of equal lines the first given counts.
-    """
-    order = np.lexsort((np.arange(len(slopes)), -heights, slopes))
-    lines: list[int] = []
-    starts: list[float] = []
-    for n in order.tolist():
-        if lines and slopes[n] == slopes[lines[-1]]:
-            continue  # the same slope and no higher
-        start = -np.inf
-        while lines:
-            last = lines[-1]
-            start = float((heights[last] - heights[n]) / (slopes[n] - slopes[last]))
-            if start > starts[-1]:
-                break
-            lines.pop()
-            starts.pop()
-            start = -np.inf
-        lines.append(n)
-        starts.append(start)
-    return np.array(lines, np.int64), np.array(starts, np.float64)
 
 
 def folds(count: int, parts: int, *, seed: int = 0) -> list[NDArray[np.int64]]:
