@@ -44,7 +44,7 @@ class RescoreOptions:
     seed: int = 0
     """Of folds, starts and the bootstrap."""
     wer_text: str = "join"
-    """What words are compared: ``as-is``, or ``join``: in lower case, with clitics joined (``was n't`` is ``wasn't``)."""
+    """What is compared: ``as-is``, or ``join``: in lower case, with clitics joined (``was n't`` is ``wasn't``)."""
     model_text: str = "as-is"
     """What a model reads: ``as-is``, or ``treebank``: in lower case, clitics split off, numbers in digits as words."""
 
@@ -138,7 +138,8 @@ def rescore(
         by_list = [weights] * len(lists)
     elif not referred:
         raise ConfigError(
-            f"the lists have no references to tune weights on; give references, or a weight for some of {', '.join(names)}"
+            "the lists have no references to tune weights on; "
+            f"give references, or a weight for some of {', '.join(names)}"
         )
     else:
         weights, by_list = _tuned(features, errors, referred, options)

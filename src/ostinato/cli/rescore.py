@@ -41,10 +41,10 @@ def rescore(
 ) -> None:
     """Choose among the hypotheses of n-best lists by language models and the scores the lists bring.
 
-    Lists are JSON Lines, {"id", "ref", "hyps": [{"text", NAME: number or one for each word}]} or [{"text", "score"}] a line,
-    or Kaldi's tables, utterance-N and its words a line. With references the weights of all scores are tuned on word errors
-    by cross-validation: each list is chosen by weights that other lists gave. Bad lists are named and left out, and the
-    exit status is then 1.
+    Lists are JSON Lines, {"id", "ref", "hyps": [{"text", NAME: number or one for each word}]} or [{"text", "score"}] a
+    line, or Kaldi's tables, utterance-N and its words a line. With references the weights of all scores are tuned on
+    word errors by cross-validation: each list is chosen by weights that other lists gave. Bad lists are named and left
+    out, and the exit status is then 1.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def rescore(
     references
         The right words, utterance and its words a line; they come before those of the lists.
     scores
-        NAME=FILE: a table of scores, utterance-N and a number a line, for lists that are tables; may be given several times.
+        NAME=FILE: a table of scores, utterance-N and a number a line, for lists that are tables; may be repeated.
     weight
         NAME=X: use this weight, and 0 for the scores not named, instead of tuning; may be given several times.
     folds
@@ -210,7 +210,9 @@ def _print_report(result: Rescored) -> None:
     if result.gain is not None:
         gain, low, high = (100 * x for x in result.gain)
         print(f"gain {gain:.2f} points, 95% {low:.2f} to {high:.2f}, over {len(result.choices):,} utterances")
-    how = "tuned on all lists, for others than these; each list here had others' weights" if result.tuned else "as given"
+    how = (
+        "tuned on all lists, for others than these; each list here had others' weights" if result.tuned else "as given"
+    )
     print(f"weights ({how}): " + ", ".join(f"{name} {x:.5g}" for name, x in result.weights.items()))
     changed = list(result.changed)
     print(f"changed: {len(changed):,} utterances" + (f", the first {SHOWN}:" if len(changed) > SHOWN else ""))

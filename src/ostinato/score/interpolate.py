@@ -109,7 +109,7 @@ def _everything(several: _Several, state: States, vocabulary: Sequence[str]) -> 
 
 
 def fit_linear(scorers: Sequence[Scorer[Any]], sentences: Sequence[Sequence[str]], *, rounds: int = 200) -> Weights:
-    """The weights ``(K,)`` of the mixture under which held-out sentences are likeliest, by EM (Jelinek and Mercer 1980).
+    """The weights ``(K,)`` of the mixture that makes held-out sentences likeliest, by EM (Jelinek and Mercer 1980).
 
     The likelihood has one maximum and rises with every round. Raises ConfigError without a sentence.
     """
@@ -129,9 +129,9 @@ def fit_linear(scorers: Sequence[Scorer[Any]], sentences: Sequence[Sequence[str]
 def fit_log_linear(
     scorers: Sequence[Scorer[Any]], sentences: Sequence[Sequence[str]], vocabulary: Sequence[str], *, rounds: int = 50
 ) -> Weights:
-    """The weights ``(K,)`` of the renormalised product under which held-out sentences are likeliest, by Newton's method.
+    """The weights ``(K,)`` of the renormalised product that makes held-out sentences likeliest, by Newton's method.
 
-    The log-likelihood is concave: its slope is what the scores are less what the model expects them to be, its curvature
+    The log-likelihood is concave: its slope is what the scores are less what the model expects of them, its curvature
     their covariance. Every state scores the whole vocabulary once. Without a vocabulary tune weights on word errors
     instead (``ostinato.score.tune``). Raises ConfigError without a sentence.
     """

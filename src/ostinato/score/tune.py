@@ -79,11 +79,11 @@ class Table:
 
 
 def tune(lists: Sequence[Candidates], *, starts: int = STARTS, seed: int = 0) -> Weights:
-    """The weights ``(K,)`` of fewest errors that the search finds, the largest of size 1 in units of each score's spread.
+    """The weights ``(K,)`` of fewest errors that the search finds, the largest 1 in units of each score's spread.
 
     From ``starts`` places it goes along one direction after another, every score's own and some drawn, each time to
     the exact minimum on that line. The count of errors is constant in pieces: of equally good ones the widest is taken,
-    and of equally good starts the mean, which is what holds on other lists. Raises ConfigError when there is nothing to
+    and of equally good starts the mean: what lies in the middle holds on other lists too. Raises ConfigError when there is nothing to
     choose between.
     """
     chosen = [one for one in lists if len(one.errors) > 1]
@@ -125,8 +125,9 @@ def _descend(table: Table, weights: Weights, rng: np.random.Generator) -> tuple[
 
 
 def line_search(table: Table, weights: Weights, direction: Weights) -> tuple[float, int]:
-    """Where on ``weights + step * direction`` the fewest errors are made, exactly, and how many: the middle of the widest
-    stretch; of one without an end a place beyond its beginning.
+    """Where on ``weights + step * direction`` the fewest errors are made, exactly, and how many.
+
+    The middle of the widest stretch; of one without an end a place beyond its beginning.
     """
     total, ends, changes = table.crossings(weights, direction)
     if not len(ends):

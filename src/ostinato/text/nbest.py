@@ -1,4 +1,4 @@
-"""N-best lists of a recogniser or translator: JSON Lines, or text tables in Kaldi's way. Bad lists are named and left out."""
+"""N-best lists: JSON Lines, or text tables in Kaldi's way. Bad lists are named and left out."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def read_lists(
 ) -> Lists:
     """The lists of files, plain or .gz; ``-`` is standard input.
 
-    JSON Lines, a list a line: ``{"id", "ref", "hyps": [{"text", NAME: number or a number for each word}]}``, or only the
+    JSON Lines, a list a line: ``{"id", "ref", "hyps": [{"text", NAME: number or one for each word}]}``, or only the
     hypotheses, ``[{"text", "score"}]``; ids are then the line numbers. Kaldi's tables: ``utterance-N words``, scores in
-    tables of their own, ``utterance-N number``, by name in ``scores``. ``references``, ``utterance words``, come before those
-    of the lists. What is wrong with a list stands in ``problems``; raises TextError when no list is left, or a table of
+    tables of their own, ``utterance-N number``, by name in ``scores``. ``references``, ``utterance words``, come before
+    those of the lists. What is wrong with a list stands in ``problems``; raises TextError when no list is left, or a table of
     scores or references cannot be read.
     """
     reader = _Reader(
@@ -208,7 +208,9 @@ def _sum(value: Any, words: int, where: str) -> float:
     if not isinstance(value, list):
         return _number(value, where)
     if len(value) not in (words, words + 1):
-        raise TextError(f"{where} has {len(value)} numbers for {words} words; expected {words}, or one more for the end")
+        raise TextError(
+            f"{where} has {len(value)} numbers for {words} words; expected {words}, or one more for the end"
+        )
     return math.fsum(_number(part, where) for part in value)
 
 
