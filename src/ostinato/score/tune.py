@@ -83,8 +83,8 @@ def tune(lists: Sequence[Candidates], *, starts: int = STARTS, seed: int = 0) ->
 
     From ``starts`` places it goes along one direction after another, every score's own and some drawn, each time to
     the exact minimum on that line. The count of errors is constant in pieces: of equally good ones the widest is taken,
-    and of equally good starts the mean: what lies in the middle holds on other lists too. Raises ConfigError when there is nothing to
-    choose between.
+    and of equally good starts the mean: what lies in the middle holds on other lists too. Raises ConfigError when there
+    is nothing to choose between.
     """
     chosen = [one for one in lists if len(one.errors) > 1]
     if not chosen:

@@ -61,8 +61,8 @@ def read_lists(
     JSON Lines, a list a line: ``{"id", "ref", "hyps": [{"text", NAME: number or one for each word}]}``, or only the
     hypotheses, ``[{"text", "score"}]``; ids are then the line numbers. Kaldi's tables: ``utterance-N words``, scores in
     tables of their own, ``utterance-N number``, by name in ``scores``. ``references``, ``utterance words``, come before
-    those of the lists. What is wrong with a list stands in ``problems``; raises TextError when no list is left, or a table of
-    scores or references cannot be read.
+    those of the lists. What is wrong with a list stands in ``problems``; raises TextError when no list is left, or a
+    table of scores or references cannot be read.
     """
     reader = _Reader(
         {name: _table(path) for name, path in (scores or {}).items()}, _table(references) if references else {}
