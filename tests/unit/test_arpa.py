@@ -139,7 +139,15 @@ def test_sentence_marks_are_asked_for(tmp_path):
 
 # Writing
 
-TEXT = ["the cat sat", "the dog sat on the cat", "a cat", "dog on a dog", "sat", "the cat sat on a dog", "rare bird"] * 2
+TEXT = [
+    "the cat sat",
+    "the dog sat on the cat",
+    "a cat",
+    "dog on a dog",
+    "sat",
+    "the cat sat on a dog",
+    "rare bird",
+] * 2
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])

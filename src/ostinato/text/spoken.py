@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-_SPLIT = re.compile(r"(?<=\S)\s+(?=(?:n't|'(?:s|t|re|ve|m|ll|d|em)?)(?:\s|$))", re.IGNORECASE)
-_JOINED = re.compile(r"(?<=[^\W\d_])(?=(?:n't|'(?:s|re|ve|m|ll|d)?)(?:\s|$))|(?<=[sS])(?='(?:\s|$))", re.IGNORECASE)
+_SPLIT = re.compile(r"(?<=\S)\s+(?=(?:n't|'(?:s|re|ve|m|ll|d)?)(?:\s|$))", re.IGNORECASE)
+_JOINED = re.compile(r"(?<=[^\W\d_])(?=(?:n't|'(?:s|re|ve|m|ll|d)?)(?:\s|$))", re.IGNORECASE)
 
 
 def join_clitics(text: str) -> str:
