@@ -157,7 +157,7 @@ def test_folds_cover_everything_once():
     assert sorted(np.concatenate(parts).tolist()) == list(range(23))
     assert {len(part) for part in parts} == {4, 5}
     assert [part.tolist() for part in parts] != [part.tolist() for part in folds(23, 5, seed=4)]
-    with pytest.raises(ConfigError, match="folds is 6; expected 2 to .*, 5"):
+    with pytest.raises(ConfigError, match=r"folds is 6; expected 2 to .*, 5"):
         folds(5, 6)
 
 
@@ -228,7 +228,7 @@ def test_a_product_adds_logarithms_and_is_a_distribution_over_a_vocabulary():
         assert np.exp(logs).sum() == pytest.approx(1)
     many = whole.extend([state, whole.begin(), state], "aab")[0]
     np.testing.assert_allclose(
-        many, [whole.extend([s], [w])[0][0] for s, w in zip((state, whole.begin(), state), "aab")]
+        many, [whole.extend([s], [w])[0][0] for s, w in zip((state, whole.begin(), state), "aab", strict=True)]
     )
 
 
