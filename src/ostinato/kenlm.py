@@ -10,6 +10,7 @@ All logarithms are to base 10. A recurrent model has no longest gram: its ``orde
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import total_ordering
 from math import log
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ class FullScoreReturn(NamedTuple):
     """Whether the vocabulary lacks the word."""
 
 
+@total_ordering
 class State:
     """A place in a sentence, written to by ``Model``. Copy it to keep it."""
 
@@ -52,24 +54,19 @@ class State:
     def __deepcopy__(self, _memo: object) -> State:
         return self.copy()
 
-    def compare(self, other: State) -> int:
-        """0 when both score alike whatever comes after them; else -1 or 1, an order without a meaning."""
-        if self == other:
-            return 0
-        return -1 if (hash(self), repr(self._place)) < (hash(other), repr(other._place)) else 1
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, State) and bool(self._place == other._place)
 
     def __lt__(self, other: State) -> bool:
-        return self.compare(other) < 0
+        """An order without a meaning, so that states can be sorted."""
+        return self != other and (hash(self), repr(self._place)) < (hash(other), repr(other._place))
 
     def __hash__(self) -> int:
         return hash(self._place)
 
 
 class Model:
-    """A language model of words."""
+    """A language model of words. ``path`` is text, where ``kenlm`` has bytes."""
 
     def __init__(self, path: str | Path, config: object = None) -> None:  # noqa: ARG002 - kenlm's second argument
         """``path``: a model folder, or an ARPA file, plain or .gz; ``config`` is taken and not looked at.

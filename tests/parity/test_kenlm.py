@@ -47,7 +47,7 @@ def test_scores_are_the_same(both, bos, eos):
 def test_perplexities_orders_and_vocabularies_are_the_same(both):
     model, reference = both
     assert model.order == reference.order == 4
-    assert model.path == reference.path
+    assert model.path == reference.path.decode()
     for sentence in TESTED:
         assert model.perplexity(sentence) == pytest.approx(reference.perplexity(sentence), rel=1e-3)
     for word in [*WORDS, "zebra", "<unk>", "<s>", "</s>", ""]:
@@ -77,7 +77,7 @@ def test_states_are_equal_where_theirs_are(both, begin):
     for a, x in zip(mine, other, strict=True):
         for b, y in zip(mine, other, strict=True):
             assert (a[0] == b[0]) == (x[0] == y[0])
-            assert (a[0].compare(b[0]) == 0) == (x[0].compare(y[0]) == 0)
+            assert (a[0] <= b[0] and a[0] >= b[0]) == (x[0] <= y[0] and x[0] >= y[0])
             assert a[0] != b[0] or hash(a[0]) == hash(b[0])
 
 

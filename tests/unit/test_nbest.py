@@ -82,7 +82,7 @@ def test_references_of_their_own_come_first(tmp_path):
         ),
         (
             '{"id": "x", "hyps": [{"text": "a b", "ac": [1], "lm": 1}]}',
-            "score ac: 1 numbers for 2 words; expected 2, or",
+            "score ac has 1 numbers for 2 words; expected 2, or",
         ),
         ('{"id": "x", "hyps": [{"text": "a", "ac": [1, 2, 3], "lm": 1}]}', "3 numbers for 1 words"),
         ('{"id": "x", "hyps": ["a"]}', "line 2, hypothesis 1 is 'a'; expected an object"),

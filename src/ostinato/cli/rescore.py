@@ -133,8 +133,9 @@ def _scorers(paths: Sequence[Path], interpolate: str | None) -> dict[str, Scorer
         return scorers
     each = list(scorers.values())
     shares = _shares(interpolate, each)
+    mixed = interpolated(each, shares)
     print("shares " + ", ".join(f"{name} {x:.4f}" for name, x in zip(scorers, shares, strict=True)), file=sys.stderr)
-    return {"+".join(scorers): interpolated(each, shares)}
+    return {"+".join(scorers): mixed}
 
 
 def _shares(given: str, scorers: Sequence[Scorer[Any]]) -> list[float]:
