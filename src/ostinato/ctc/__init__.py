@@ -1,0 +1,9 @@
+"""CTC decoding: the output of a recogniser, frames x labels, to texts. docs/ctc.md says how to use it."""
+
+from ostinato.ctc.fusion import Context, Fusion
+from ostinato.ctc.greedy import greedy
+from ostinato.ctc.hypothesis import Hypothesis, Span
+from ostinato.ctc.labels import Labels
+from ostinato.ctc.search import Stream, decode
+
+__all__ = ["Context", "Fusion", "Hypothesis", "Labels", "Span", "Stream", "decode", "greedy"]
