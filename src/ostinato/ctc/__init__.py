@@ -4,6 +4,22 @@ from ostinato.ctc.fusion import Context, Fusion
 from ostinato.ctc.greedy import greedy
 from ostinato.ctc.hypothesis import Hypothesis, Span
 from ostinato.ctc.labels import Labels
+from ostinato.ctc.lexicon import Lexicon
+from ostinato.ctc.pieces import LabelModel
 from ostinato.ctc.search import Stream, decode
+from ostinato.ctc.words import HotWords, WordModel
 
-__all__ = ["Context", "Fusion", "Hypothesis", "Labels", "Span", "Stream", "decode", "greedy"]
+__all__ = [
+    "Context",
+    "Fusion",
+    "HotWords",
+    "Hypothesis",
+    "LabelModel",
+    "Labels",
+    "Lexicon",
+    "Span",
+    "Stream",
+    "WordModel",
+    "decode",
+    "greedy",
+]

@@ -15,7 +15,7 @@ from ostinato.errors import ConfigError, NativeError
 
 Array: TypeAlias = NDArray[np.float32]
 
-VERSION = 3
+VERSION = 4
 """Of the interface; a library with another one is not used."""
 _FUNCTIONS = {"exp": 0, "tanh": 1, "sigmoid": 2}
 
