@@ -131,7 +131,7 @@ class Beam final : public PrefixBeam {
 public:
     explicit Beam(const ost_ctc_options &options)
         : V_(options.V), blank_(options.blank), margin_(options.margin), best_(static_cast<size_t>(options.width)),
-          stamps_(static_cast<size_t>(options.V), NONE) {
+          taken_(static_cast<size_t>(options.V), false) {
         Prefix empty{};
         empty.node = nodes_.take({NONE, NONE, NONE, NONE, 1, 0, 0});
         empty.blank = empty.best_blank = 0.0;
@@ -242,19 +242,21 @@ private:
 
     // Offers a prefix with each label more, except those that are in the beam already.
     void extend(size_t k, const double *y) {
-        for (int32_t longer = extended_[k]; longer != NONE; longer = next_[static_cast<size_t>(longer)])
-            stamps_[static_cast<size_t>(nodes_[beam_[static_cast<size_t>(longer)].node].label)] = static_cast<int32_t>(k);
+        const auto mark = [&](bool taken) {
+            for (int32_t longer = extended_[k]; longer != NONE; longer = next_[static_cast<size_t>(longer)])
+                taken_[static_cast<size_t>(nodes_[beam_[static_cast<size_t>(longer)].node].label)] = taken;
+        };
+        mark(true);
         const Prefix &prefix = beam_[k];
         const double total = prefix.total();
         const double *gains = prefix.gains ? prefix.gains->data() : nullptr;
         for (const int32_t v : live_) {
-            if (stamps_[static_cast<size_t>(v)] == static_cast<int32_t>(k)) continue;
+            if (taken_[static_cast<size_t>(v)]) continue;
             const double logprob = (repeats(prefix, v) ? prefix.blank : total) + y[v];
             const double extra = prefix.extra + (gains ? gains[v] : 0.0);
             best_.offer({logprob + extra, logprob, extra, static_cast<int32_t>(k), v});
         }
-        for (int32_t longer = extended_[k]; longer != NONE; longer = next_[static_cast<size_t>(longer)])
-            stamps_[static_cast<size_t>(nodes_[beam_[static_cast<size_t>(longer)].node].label)] = NONE;
+        mark(false);
     }
 
     void keep(const std::vector<Candidate> &kept, const double *y) {
@@ -353,10 +355,10 @@ private:
     std::vector<int32_t> origins_, labels_;
     Best best_;
 
-    // To work in: labels that are possible in a frame; of each prefix the first of the beam that is one label longer, and of each
-    // of those the next; whether its likeliest alignment comes from the shorter one; labels that a prefix has in the beam.
-    std::vector<int32_t> live_, extended_, next_, stamps_;
-    std::vector<char> merged_;
+    // To work in: the labels that are possible in a frame; of each prefix the first in the beam that is a label longer, and
+    // of that the next one; whether its likeliest alignment comes from the one a label shorter; labels not to offer again.
+    std::vector<int32_t> live_, extended_, next_;
+    std::vector<char> merged_, taken_;
 };
 
 }  // namespace

@@ -155,7 +155,7 @@ class PrefixBeam:
         )
 
     def came(self) -> tuple[Ints, Ints]:
-        """Of each prefix ``(K,)``: the place, a frame ago, of the one it comes from, and the label that it added or -1."""
+        """Of each prefix ``(K,)``: the place, a frame ago, of the one it comes from, and the label it added or -1."""
         return self._origins, self._labels
 
     def fuse(self, places: Sequence[int], extras: Floats64, gains: Floats64) -> None:

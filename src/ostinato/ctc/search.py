@@ -8,10 +8,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from ostinato.config import check_range
+from ostinato.ctc import reference
 from ostinato.ctc.fusion import Context, Fusion
 from ostinato.ctc.hypothesis import Hypothesis, hypothesis
 from ostinato.ctc.labels import Labels, LogProbs, log_probs
-from ostinato.ctc.reference import Ints, PrefixBeam, Reading
+from ostinato.ctc.reference import Ints, Reading
+from ostinato.kernels import native
 
 WIDEST = 1 << 14
 
@@ -61,7 +63,8 @@ class Stream:
         check_range("cutoff", cutoff, 0.0, np.inf)
         check_range("margin", margin, 0.0, np.inf)
         self.labels, self.fusions, self._cutoff = labels, tuple(fusions), cutoff
-        self._beam: Beam = PrefixBeam(len(labels.names), labels.blank, width, margin)
+        beam = native.PrefixBeam if native.available() else reference.PrefixBeam
+        self._beam: Beam = beam(len(labels.names), labels.blank, width, margin)
         # Of each prefix of the beam, of each fusion.
         self._contexts: list[list[Context]] = []
         if self.fusions:
