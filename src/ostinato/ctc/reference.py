@@ -91,9 +91,9 @@ class PrefixBeam:
             shorter = places.get(prefix.labels[:-1]) if prefix.labels else None
             if shorter is not None:
                 self._merge(prefix, shorter, reach, y)
-        fused = reach + np.array([[prefix.extra] for prefix in self._beam])
-        if any(prefix.gains is not None for prefix in self._beam):
-            fused += np.array([prefix.gains for prefix in self._beam])
+        fused = reach.copy()
+        for k, prefix in enumerate(self._beam):
+            fused[k] += prefix.extra if prefix.gains is None else prefix.extra + prefix.gains
         scores = np.concatenate([[prefix.total + prefix.extra for prefix in stays], fused.ravel()])
         order = np.argsort(-scores, kind="stable")[: self.width]
         kept = order[(scores[order] > NEVER) & (scores[order] >= scores[order[0]] - self.margin)]
