@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +12,17 @@ from ostinato.ctc.fusion import Context, checked
 from ostinato.ctc.labels import Labels, LogProbs
 from ostinato.errors import ConfigError
 from ostinato.types import Floats, RecurrentModel, State, Tokenizer
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What the model makes of a prefix: its row of the states of all prefixes that were new together, and ``log p`` of
+    each label ``(V,)`` and of the end."""
+
+    batch: State
+    row: int
+    logprobs: LogProbs
+    end: float
 
 
 class LabelModel:
@@ -44,33 +56,38 @@ class LabelModel:
     def _contexts(
         self, extras: Sequence[float], languages: Sequence[float], logits: Floats, state: State
     ) -> list[Context]:
+        """After a step of the model: ``logits (N, V)`` and the states of ``N`` prefixes."""
         scores = logits.astype(np.float64)
         scores -= scores.max(axis=1, keepdims=True)
         scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
         scores = checked(scores)
-        rows = zip(extras, languages, scores[:, self._tokens], scores[:, self._end].tolist(), strict=True)
+        logprobs, ends = scores[:, self._tokens], scores[:, self._end].tolist()
+        gains = self._weight * logprobs + self._bonus
         return [
-            Context(extra, self._gains(row), language, (state, n, row, end))
-            for n, (extra, language, row, end) in enumerate(rows)
+            Context(extra, gains[n], language, _Read(state, n, logprobs[n], ends[n]))
+            for n, (extra, language) in enumerate(zip(extras, languages, strict=True))
         ]
-
-    def _gains(self, row: LogProbs) -> LogProbs:
-        return self._weight * row + self._bonus
 
     def follow(self, contexts: Sequence[Context], labels: Sequence[int]) -> list[Context]:
         """Of prefixes, each with a label more: one step of the model for all."""
-        state = State.stack([state.rows([n]) for state, n, _, _ in (each.state for each in contexts)])
-        logits, state = self._model.step(self._tokens[np.array(labels)], state)
-        extras = [each.extra + float(each.gains[label]) for each, label in zip(contexts, labels, strict=True)]
-        languages = [each.language + float(each.state[2][label]) for each, label in zip(contexts, labels, strict=True)]
-        return self._contexts(extras, languages, logits, state)
+        batches: dict[int, list[int]] = {}
+        for n, each in enumerate(contexts):
+            batches.setdefault(id(each.state.batch), []).append(n)
+        order = [n for batch in batches.values() for n in batch]
+        state = State.stack(
+            [contexts[batch[0]].state.batch.rows([contexts[n].state.row for n in batch]) for batch in batches.values()]
+        )
+        logits, state = self._model.step(self._tokens[np.array([labels[n] for n in order])], state)
+        extras = [contexts[n].extra + float(contexts[n].gains[labels[n]]) for n in order]
+        languages = [contexts[n].language + float(contexts[n].state.logprobs[labels[n]]) for n in order]
+        found = dict(zip(order, self._contexts(extras, languages, logits, state), strict=True))
+        return [found[n] for n in range(len(contexts))]
 
     def finish(self, contexts: Sequence[Context]) -> list[Context]:
         """Of prefixes at which the text is over."""
-        ends = [each.state[3] for each in contexts]
         return [
-            Context(each.extra + self._weight * end, np.zeros(0), each.language + end)
-            for each, end in zip(contexts, ends, strict=True)
+            Context(each.extra + self._weight * each.state.end, np.zeros(0), each.language + each.state.end)
+            for each in contexts
         ]
 
 

@@ -104,8 +104,8 @@ class Stream:
 
     def _fuse(self, places: list[int]) -> None:
         extras = [sum(each.extra for each in self._contexts[place]) for place in places]
-        gains = [np.sum([each.gains for each in self._contexts[place]], axis=0) for place in places]
-        self._beam.fuse(places, np.array(extras, np.float64), np.array(gains, np.float64))
+        gains = np.array([[each.gains for each in self._contexts[place]] for place in places]).sum(axis=1)
+        self._beam.fuse(places, np.array(extras, np.float64), gains)
 
     def hypotheses(self, n_best: int = 1, *, ended: bool = False) -> list[Hypothesis]:
         """The best texts so far, at most ``n_best``, the best first; the search can go on after it.
@@ -119,20 +119,17 @@ class Stream:
         if ended and self.fusions:
             columns = [fusion.finish([each[n] for each in self._contexts]) for n, fusion in enumerate(self.fusions)]
             contexts = [list(each) for each in zip(*columns, strict=True)]
-        found = [
-            hypothesis(
-                self.labels,
-                spans,
-                acoustic=acoustic,
-                extra=sum(each.extra for each in of),
-                language=sum(each.language for each in of),
-            )
-            for (spans, acoustic), of in zip(readings, contexts, strict=True)
-        ]
+        extras = [sum(each.extra for each in of) for of in contexts]
+        scores = [acoustic + extra for (_, acoustic), extra in zip(readings, extras, strict=True)]
         best: dict[str, Hypothesis] = {}
-        for one in sorted(found, key=lambda one: -one.score):
+        for k in sorted(range(len(scores)), key=lambda k: -scores[k]):
+            spans, acoustic = readings[k]
+            language = sum(each.language for each in contexts[k])
+            one = hypothesis(self.labels, spans, acoustic=acoustic, extra=extras[k], language=language)
             best.setdefault(one.text, one)
-        return list(best.values())[:n_best]
+            if len(best) == n_best:
+                break
+        return list(best.values())
 
 
 def decode(
