@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ostinato.ctc import Labels
+from ostinato.types import Floats, Ids, State
 
 LABELS = Labels(["-", "a", "b", " "])
 """Two letters and the blank between words."""
@@ -79,3 +80,32 @@ class WordBigram:
         """Of a sentence and its end."""
         chain = [self.number(word) for word in (END, *words, END)]
         return float(sum(self.table[pair] for pair in itertools.pairwise(chain)))
+
+
+class Echo:
+    """A language model of tokens that remembers all it has read, the more faintly the longer ago."""
+
+    def __init__(self, vocab: int, boundary_id: int) -> None:
+        self.vocab_size, self.boundary_id = vocab, boundary_id
+
+    def start(self, batch: int = 1) -> State:
+        return self.step(np.full(batch, self.boundary_id), State({"x": np.zeros((batch, 1), np.float32)}))[1]
+
+    def logits(self, state: State) -> Floats:
+        return 2 * np.sin(state.arrays["x"] * np.arange(1, self.vocab_size + 1, dtype=np.float32))
+
+    def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
+        state = State({"x": np.float32(0.7) * state.arrays["x"] + ids[:, None].astype(np.float32) + 1})
+        return self.logits(state), state
+
+    def run(self, ids: Ids, state: State) -> tuple[Floats, State]:
+        raise NotImplementedError  # decoding goes step by step
+
+    def logprob(self, ids: Sequence[int]) -> float:
+        """Of tokens and the boundary after them."""
+        state, total = self.start(), 0.0
+        for token in [*ids, self.boundary_id]:
+            scores = self.logits(state)[0].astype(np.float64)
+            total += float(scores[token] - np.log(np.exp(scores).sum()))
+            state = self.step(np.array([token]), state)[1]
+        return total
