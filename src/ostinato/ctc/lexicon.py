@@ -12,10 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ostinato.errors import ConfigError
+from ostinato.score.arpa import BEGIN, END, LN10, UNKNOWN, ArpaModel
 
 REMEMBERED = 1 << 16
 """Prefixes whose place in the list is kept at hand."""
 LAST = chr(0x10FFFF)
+NO_WORDS = (UNKNOWN, BEGIN, END)
 
 
 class Below(NamedTuple):
@@ -51,6 +53,18 @@ class Lexicon:
         counts = Counter(words)
         total = sum(counts.values())
         return Lexicon({word: math.log(count / total) for word, count in counts.items()})
+
+    @staticmethod
+    def unigrams(model: ArpaModel) -> Lexicon:
+        """The words of an n-gram model and its log-probabilities of them without context."""
+        logprobs = (LN10 * model.levels[0].logprob.astype(np.float64)).tolist()
+        return Lexicon(
+            {
+                word: min(logprob, 0.0)
+                for word, logprob in zip(model.words, logprobs, strict=True)
+                if word not in NO_WORDS
+            }
+        )
 
     def __len__(self) -> int:
         return len(self._words)

@@ -168,7 +168,9 @@ class _Reader:
             raise self._wrong(f"{self._line!r}", "\\end\\ after the last gram")
         for word in (BEGIN, END):
             if word not in self._ids:
-                raise TextError(f"{self._name} has no unigram {word}; expected a model of sentences, with {BEGIN} and {END}")
+                raise TextError(
+                    f"{self._name} has no unigram {word}; expected a model of sentences, with {BEGIN} and {END}"
+                )
         return ArpaModel(self._words, list(self._finished()))
 
     def _next(self) -> str:
@@ -287,4 +289,3 @@ class _Reader:
             if n + 1 < len(self._grams):
                 extends[self._grams[n + 1].keys // V] = True
             yield Grams(level.keys, level.logprob, level.backoff, extends)
-

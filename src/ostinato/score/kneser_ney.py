@@ -33,7 +33,9 @@ def learn_arpa(texts: Sequence[str | Path], path: str | Path, *, order: int = 3,
     words = [tokenizer.piece(token).decode() for token in range(tokenizer.vocab_size)]
     marks = sorted({BEGIN, END} & set(words))
     if marks:
-        raise TextError(f"the text has the word {marks[0]}; leave it out: each line is a sentence, and gets its own marks")
+        raise TextError(
+            f"the text has the word {marks[0]}; leave it out: each line is a sentence, and gets its own marks"
+        )
     # The text begins after a line end, as every sentence does.
     ids = tokenizer.encode("\n" + " \n ".join(line for line in _sentences(corpus)) + "\n")
     write_arpa(NgramModel.fit(ids, order, tokenizer.vocab_size), words, tokenizer.boundary_id, path)
