@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hearing import LABELS, WordBigram, meanings, random_frames
-from small_models import TEXT, tokenizer, write_folder
+from small_models import TEXT, tokenizer, weights, write_folder
 from table_models import Bigram, random_bigram
 
 import ostinato
 from ostinato import ctc
+from ostinato.config import ModelConfig
 from ostinato.errors import ConfigError, NativeError
 from ostinato.kernels import native
+from ostinato.language_model import LanguageModel
+from ostinato.score.arpa import read_arpa
 
 CORE = pytest.mark.skipif(not native.available(), reason="no core")
 
@@ -274,6 +278,18 @@ def test_a_lexicon_knows_what_stands_below_a_beginning():
     assert lexicon.least == pytest.approx(math.log(1 / len(words)))
 
 
+def test_an_n_gram_models_words_make_a_lexicon(tmp_path):
+    path = tmp_path / "words.arpa"
+    unigrams = "-1.0 <unk>\n-99 <s>\n-0.5 </s>\n-0.7 a\n-1.2 ab\n".replace(" ", "\t")
+    path.write_text(f"\\data\\\nngram 1=5\n\n\\1-grams:\n{unigrams}\n\\end\\\n")
+    arpa = read_arpa(path)
+    lexicon = ctc.Lexicon.unigrams(arpa)
+    assert len(lexicon) == 2
+    assert lexicon.below("a") == (pytest.approx(-0.7 * math.log(10)), pytest.approx(-0.7 * math.log(10)))
+    found = ctc.decode(frames_of("a ab"), LABELS, fusions=[ctc.WordModel(arpa, LABELS, lexicon=lexicon)])[0]
+    assert (found.text, found.language) == ("a ab", pytest.approx(-2.4 * math.log(10)))
+
+
 # The core checks what it passes on
 
 
@@ -318,3 +334,17 @@ def test_a_long_stream_forgets_what_left_the_beam():
     assert go(27_000) - before < 8e6  # of the 60 MB that 50 new prefixes a frame would take
     longest = max(len(spans) for spans, _ in beam.read())
     assert 10 < longest < 3_000
+
+
+def test_the_python_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "ctc.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    tok = tokenizer("char", "the quick brown fox's jumps over a lazy dog\n")
+    model = ModelConfig(tok.vocab_size, 5, (7,))
+    monkeypatch.setattr(ostinato, "load", lambda _: LanguageModel(model, weights(model), tok))
+    monkeypatch.chdir(tmp_path)
+    np.save("frames.npy", frames_of("--o-oo-f-f--  is-", "- abcdefghijklmnopqrstuvwxyz'", 0.98))
+    exec(compile(code, "docs/ctc.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == lines[-1] == "ooff is"
+    assert "('is', 14, 16)" in lines[1]
