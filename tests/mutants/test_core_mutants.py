@@ -168,7 +168,7 @@ MUTANTS = {
         ("the alignment that does not lead here", "kernels/ctc.cpp", "kernels/ctc", "const Open &open = blank ? prefix.spans_blank", "const Open &open = !blank ? prefix.spans_blank"),
         ("labels end where they begin", "kernels/ctc.cpp", "kernels/ctc", "            stays.spans_label.end = frame_ + 1;\n", ""),
         ("the likeliest alignment stays the first", "kernels/ctc.cpp", "kernels/ctc", "        if (merged_[k]) {", "        if (false) {"),
-        ("alignments forgotten too early", "kernels/ctc.cpp", "kernels/ctc", "            if (before != NONE) closed_[before].uses++;\n", ""),
+        ("alignments forgotten too early", "kernels/ctc.cpp", "kernels/ctc", "        if (open.before != NONE) closed_[open.before].uses++;\n", ""),
         ("gains do not count", "kernels/ctc.cpp", "kernels/ctc", "gains ? gains[v] : 0.0", "0.0"),
         ("extras of what stays do not count", "kernels/ctc.cpp", "kernels/ctc", "stays_[k].total() + stays_[k].extra", "stays_[k].total()"),
         ("no margin", "kernels/ctc.cpp", "kernels/ctc", "kept_.front().score - margin", "kept_.front().score - 1e9"),
