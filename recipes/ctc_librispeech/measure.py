@@ -42,7 +42,8 @@ def main(data: Path, out: Path) -> None:
     """Measure, print and write."""
     frames, reference = utterance(data / "ctc_logits")
     noisy = [frames + NOISE * np.random.default_rng(seed).normal(size=frames.shape) for seed in SEEDS]
-    found: dict[str, Any] = {"frames": len(frames), "words": len(reference.split()), "noise": NOISE, "seeds": len(SEEDS)}
+    found: dict[str, Any] = {"frames": len(frames), "words": len(reference.split())}
+    found |= {"noise": NOISE, "seeds": len(SEEDS)}
     for name, run in ways(out):
         rates = [errors(run(each).text, reference) for each in noisy]
         text, speed = timed(lambda run=run: run(frames))
