@@ -40,6 +40,8 @@ LAW: dict[str, set[str]] = {
     "score": BASICS | {"text"},
     "ctc": BASICS | {"config", "kernels", "score"},
     "language_model": BASICS | {"config", "bundle", "engine", "decode", "score", "text"},
+    "rescoring": BASICS | {"config", "language_model", "score", "text"},
+    "kenlm": BASICS | {"language_model", "score"},
     "dialogue": BASICS | {"engine", "decode", "score", "text", "language_model"},
     "images": BASICS | {"config", "data"},
     "classifier": BASICS | {"config", "architectures", "bundle", "engine", "score", "text"},

@@ -2,8 +2,8 @@
 
     python recipes/ctc_librispeech/measure.py DATA OUT
 
-DATA holds ``ctc_logits/``, OUT the models of run.sh, ``char`` and ``word``, and their text. Prints one JSON object and writes it
-to OUT/measured.json, row by row.
+DATA holds ``ctc_logits/``, OUT the models of run.sh, ``char`` and ``word``, and their text. Prints one JSON
+object and writes it to OUT/measured.json, row by row.
 
 The utterance is clear, so all is found without any help. What a language model is worth shows on the same frames with
 noise on their scores, drawn anew by each seed. Weights are those that decoding has by default: none was chosen here.

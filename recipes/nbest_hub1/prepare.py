@@ -25,8 +25,40 @@ HELD_OUT = 10
 does not hold."""
 ENOUGH = 20
 """Numbers seen in a context before it is trusted to say what numbers stand there."""
-UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
-TENS = "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand".split()
+UNITS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+]
+TENS = [
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+    "seventy",
+    "eighty",
+    "ninety",
+    "hundred",
+    "thousand",
+]
 NUMBERS = {*UNITS, *TENS, "point"}
 SCALES = {"million", "billion", "trillion"}
 SPOKEN = {
@@ -116,7 +148,7 @@ def collect_numbers(lines: Iterable[str]) -> Numbers:
 
 
 def speak(words: list[str], numbers: Numbers, draw: random.Random) -> str:
-    """A line of the Penn Treebank as it is read aloud; each number ``N`` is drawn from those that stand in its place."""
+    """A line of the Penn Treebank as it is read aloud; each number ``N`` is drawn from those seen in such a place."""
     shown: list[str] = []
     place = 0
     while place < len(words):

@@ -173,7 +173,6 @@ MUTANTS = {
         ("extras of what stays do not count", "kernels/ctc.cpp", "kernels/ctc", "stays_[k].total() + stays_[k].extra", "stays_[k].total()"),
         ("no margin", "kernels/ctc.cpp", "kernels/ctc", "kept_.front().score - margin", "kept_.front().score - 1e9"),
         ("of equal scores any", "kernels/ctc.cpp", "kernels/ctc", "place != other.place ? place < other.place : label < other.label", "place != other.place ? place > other.place : label > other.label"),
-        ("of equal scores the last", "kernels/ctc.cpp", "kernels/ctc", "candidate.score < worst_", "candidate.score <= worst_"),
     ],
     (hold_step,): [
         ("decay with the gradient", "kernels/optimiser.cpp", "kernels/optimiser", "w * (1.0f - decay * t.decay)", "w"),

@@ -21,6 +21,7 @@ VERBS = {
     "sample": "Let a model write.",
     "chat": "Talk with a model.",
     "score": "How well a model predicts a text: perplexity, bits per character and byte.",
+    "rescore": "Choose among the hypotheses of n-best lists by language models.",
     "fill": "Let a bidirectional model fill the gaps in a text.",
     "translate": "Lines of one language to lines of another.",
     "classify": "Let a classifier say the label of every line.",

@@ -88,7 +88,7 @@ class RecurrentScorer:
         return self._tokenizer.unk_id not in self.tokens(word, first=False)
 
     def tokens(self, word: str, *, first: bool) -> tuple[int, ...]:
-        """The tokens of a word, ``first`` in its sentence or not. Raises ConfigError when it is empty or has a blank."""
+        """The tokens of a word, ``first`` in its sentence or not. Raises ConfigError as ``extend`` does."""
         text = word if first else self._blank + word
         if text not in self._ids:
             ids = tuple(self._tokenizer.encode(text).tolist()) if word and not any(map(str.isspace, word)) else ()
