@@ -38,6 +38,7 @@ LAW: dict[str, set[str]] = {
     "engine": BASICS | {"kernels", "config", "architectures", "quantise", "data"},
     "decode": BASICS | {"text"},
     "score": BASICS | {"text"},
+    "ctc": BASICS | {"config", "kernels", "score"},
     "language_model": BASICS | {"config", "bundle", "engine", "decode", "score", "text"},
     "rescoring": BASICS | {"config", "language_model", "score", "text"},
     "kenlm": BASICS | {"language_model", "score"},
