@@ -126,8 +126,9 @@ def rescore(
 
     ``old`` 0 takes the old score out. The end of the sentence is scored on the arcs to the last node; silent words are
     not read. ``spell`` turns a word into what the model reads (``str.lower``). ``merge`` says which histories are
-    merged, by default only equal ones. At each level, hypotheses whose score together with the best way to the end by
-    the old scores is more than ``beam`` below the best are dropped; ``limit`` is the most histories that a node keeps.
+    merged, by default only equal ones. A hypothesis is dropped when its score, together with the best way to the end by
+    the old scores, is more than ``beam`` below the best of those not finished; ``limit`` is the most histories that a
+    node keeps.
     Without a beam and a limit, and with equal histories merged alone, the result is exact: every path has the score
     that it would have by itself; but a recurrent model then reads every history there is.
 
@@ -182,6 +183,8 @@ class _Search:
         self._firsts, self._ends = lattice.firsts.tolist(), lattice.ends.tolist()
         self._spoken = lattice.spoken.tolist()
         self._arrivals: dict[int, list[_Arrival]] = {0: [_Arrival(0.0, 0, (), -1, -1, 0.0)]}
+        self._highest = {0: 0.0}
+        """The best score among the arrivals at each of those nodes."""
         self._arcs: list[tuple[int, int, int, float]] = []
         """New start, new end, old arc, and what the model said."""
         self._nodes: list[int] = []
@@ -189,13 +192,13 @@ class _Search:
 
     def expand(self, level: Sequence[int]) -> None:
         """Merge and prune what has arrived at the nodes of a level, and follow the arcs that leave them."""
-        arrived = {node: self._arrivals.pop(node) for node in level if node in self._arrivals}
-        if not arrived:
-            return
-        best = max(one.score + self._after[node] for node, ones in arrived.items() for one in ones)
+        # Estimates are of whole paths, so those that wait at nodes further on are compared, too. The best one of all is
+        # never dropped: something always arrives at the end.
+        best = max((score + self._after[node] for node, score in self._highest.items()), default=-math.inf)
         asked: list[tuple[_Hypothesis, int]] = []
-        for node, ones in arrived.items():
-            near = [one for one in ones if one.score + self._after[node] >= best - self.beam]
+        for node in level:
+            self._highest.pop(node, None)
+            near = [one for one in self._arrivals.pop(node, ()) if one.score + self._after[node] >= best - self.beam]
             for hypothesis in self._merge(node, sorted(near, key=lambda one: -one.score)):
                 asked += [(hypothesis, arc) for arc in range(self._firsts[node], self._firsts[node + 1])]
         self._follow(asked)
@@ -241,6 +244,7 @@ class _Search:
             if self._spoken[arc] and self.merge.words:
                 history = (*history, words[arc])[-self.merge.words :]
             score = one.score + self._kept[arc] + self._weight * lm
+            self._highest[end] = max(score, self._highest.get(end, -math.inf))
             self._arrivals.setdefault(end, []).append(_Arrival(score, state, history, one.node, arc, lm))
 
     def result(self) -> Lattice:
