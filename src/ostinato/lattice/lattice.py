@@ -119,6 +119,15 @@ class Lattice:
         """What a score is multiplied by."""
         return self.scales.get(name, 1.0)
 
+    @property
+    def unit(self) -> float:
+        """How much a nat of the language model counts in a total, in which beams and posteriors are measured.
+
+        So a beam means the same whether a recogniser's scale of 14 is on its language model or one of 1/14 on its
+        acoustic scores. 1 where the language model does not count.
+        """
+        return self.scale(LM) if self.scale(LM) > 0 else 1.0
+
     def weighted(self, scales: Mapping[str, float], penalty: float | None = None) -> Lattice:
         """The same with other scales (those not named stay) and another word penalty (None: as it was)."""
         return replace(

@@ -14,7 +14,7 @@ from itertools import count
 import numpy as np
 
 from ostinato.errors import ConfigError
-from ostinato.lattice.lattice import LM, Lattice, Scores
+from ostinato.lattice.lattice import Lattice, Scores
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,9 @@ def posteriors(lattice: Lattice, scale: float | None = None) -> Scores:
     """How probable it is that the right path goes by each arc, ``(A,)``; those of all arcs at one time sum to 1.
 
     A path's probability is ``exp(scale * total)``, normalised. A total counts language model scores ``lm scale`` times,
-    which makes it far too sure of itself; so ``scale`` is 1 over that unless it is given.
+    which makes it far too sure of itself; so ``scale`` is 1 over that (``Lattice.unit``) unless it is given.
     """
-    if scale is None:
-        scale = 1.0 / lattice.scale(LM) if lattice.scale(LM) > 0 else 1.0
+    scale = 1.0 / lattice.unit if scale is None else scale
     if not (scale > 0 and math.isfinite(scale)):
         raise ConfigError(f"the scale of posteriors is {scale}; expected a number above 0")
     starts, ends, totals = lattice.starts.tolist(), lattice.ends.tolist(), (scale * lattice.totals).tolist()
@@ -109,13 +108,13 @@ def _log_add(a: float, b: float) -> float:
 def prune(lattice: Lattice, *, beam: float = math.inf, posterior: float = 0.0, scale: float | None = None) -> Lattice:
     """Only the arcs on a path at most ``beam`` worse than the best, with a posterior of at least ``posterior``.
 
-    The best path is always kept. ``scale`` is that of ``posteriors``. Raises ConfigError on a beam below 0 and a
+    ``beam`` is in nats of the language model (``Lattice.unit``). The best path is always kept. ``scale`` is that of ``posteriors``. Raises ConfigError on a beam below 0 and a
     posterior that is no probability.
     """
     if not beam >= 0 or not 0 <= posterior <= 1:
         raise ConfigError(f"beam is {beam}, posterior {posterior}; expected 0 or more, and 0 to 1")
     before, after = best_from_start(lattice), best_to_end(lattice)
-    kept = before[lattice.starts] + lattice.totals + after[lattice.ends] >= after[0] - beam
+    kept = before[lattice.starts] + lattice.totals + after[lattice.ends] >= after[0] - beam * lattice.unit
     if posterior:
         kept &= posteriors(lattice, scale) >= posterior
     kept[list(best_path(lattice).arcs)] = True

@@ -127,7 +127,7 @@ def rescore(
     ``old`` 0 takes the old score out. The end of the sentence is scored on the arcs to the last node; silent words are
     not read. ``spell`` turns a word into what the model reads (``str.lower``). ``merge`` says which histories are
     merged, by default only equal ones. A hypothesis is dropped when its score, together with the best way to the end by
-    the old scores, is more than ``beam`` below the best of those not finished; ``limit`` is the most histories that a
+    the old scores, is more than ``beam`` (in nats of the language model, ``Lattice.unit``) below the best of those not finished; ``limit`` is the most histories that a
     node keeps.
     Without a beam and a limit, and with equal histories merged alone, the result is exact: every path has the score
     that it would have by itself; but a recurrent model then reads every history there is.
@@ -139,7 +139,7 @@ def rescore(
             f"beam is {beam}, limit {limit}, weights {new} and {old}; expected 0 or more, 1 or more, and numbers"
         )
     words = [spell(word) for word in lattice.words]
-    search = _Search(lattice, words, _Reader(scorer), merge or MergeEqual(), beam, limit, new, old)
+    search = _Search(lattice, words, _Reader(scorer), merge or MergeEqual(), beam * lattice.unit, limit, new, old)
     for level in _levels(lattice):
         search.expand(level)
     result = search.result()
