@@ -71,7 +71,7 @@ def same(a: Lattice, b: Lattice) -> bool:
 
 
 class WholeHistory:
-    """Every word depends on all before it, by a table drawn from a seed; as forgetful as ``order`` where that is given."""
+    """Every word depends on all before it, or on ``order - 1`` of them, by a table drawn from a seed."""
 
     def __init__(self, seed: int = 0, order: int = 1000, impossible: Sequence[str] = ()) -> None:
         self.seed, self.order, self.impossible = seed, order, impossible
@@ -81,12 +81,13 @@ class WholeHistory:
     def begin(self) -> tuple[str, ...]:
         return ("^",)[: self.order - 1]
 
-    def extend(
-        self, states: Sequence[tuple[str, ...]], words: Sequence[str]
-    ) -> tuple[LogProbs, list[tuple[str, ...]]]:
+    def extend(self, states: Sequence[tuple[str, ...]], words: Sequence[str]) -> tuple[LogProbs, list[tuple[str, ...]]]:
         self.calls += 1
         self.asked += zip(states, words, strict=True)
-        after = [((*state, word)[1 - self.order :] if self.order > 1 else ()) for state, word in zip(states, words)]
+        after = [
+            ((*state, word)[1 - self.order :] if self.order > 1 else ())
+            for state, word in zip(states, words, strict=False)
+        ]
         return np.array([self.one(state, word) for state, word in zip(states, words, strict=True)]), after
 
     def end(self, states: Sequence[tuple[str, ...]]) -> LogProbs:

@@ -149,7 +149,7 @@ def test_a_start_and_an_end_that_are_named(tmp_path):
 
 
 SLF_FAULTS = [
-    ("J=3 S=2 E=3", "J=3 S=3 E=1", "line 13: the arc from node 1 to 3 is part of a cycle", "start=0 end=3"),
+    ("J=3 S=2 E=3", "J=3 S=3 E=2", "line 14: the arc from node 3 to 2 is part of a cycle", "start=0 end=2"),
     ("J=3 S=2 E=3", "J=3 S=3 E=0", "there is no start", ""),
     ("a=-30", "a=nan", "line 13: a= is 'nan'; expected a finite number", ""),
     ("l=-2.5", "l=-inf", "line 14: l= is '-inf'; expected a finite number", ""),
@@ -204,12 +204,13 @@ def test_a_node_that_no_link_touches_is_refused(tmp_path):
 @pytest.mark.parametrize("size", range(0, len(LINKS), 7))
 def test_a_cut_slf_file_is_never_taken_for_a_whole_one(tmp_path, size):
     whole = read(tmp_path, LINKS)[0]
-    try:
-        (cut,) = read(tmp_path, LINKS[:size])
-    except (LatticeError, TextError) as error:
-        assert "\n" not in str(error)
+    cut = write(tmp_path, LINKS[:size])
+    if size > LINKS.index("J=3 S=2 E=3"):
+        (found,) = files.read(cut)
+        assert found.arcs == whole.arcs  # only what the last link says at its end is missing
     else:
-        assert cut.arcs == whole.arcs  # only what the last link says at its end is missing
+        with pytest.raises((LatticeError, TextError), match=r"^[^\n]+$"):
+            list(files.read(cut))
 
 
 def test_kaldi(tmp_path):
@@ -238,7 +239,12 @@ def test_numbers_are_looked_up(tmp_path):
     assert without.words == ("1", "", "2")
     (mixed,) = read(tmp_path, "utt\n0 1 a 1,2,\n1 2 0 1,2,\n2\n")
     assert mixed.words == ("a", "0")
-    assert list(files.lines(lattice, "kaldi", table))[1:5] == ["0 1 1 1.0,2.0,", "1 2 0 1.0,2.0,", "2 3 2 1.0,2.0,", "3 0,0,"]
+    assert list(files.lines(lattice, "kaldi", table))[1:5] == [
+        "0 1 1 1.0,2.0,",
+        "1 2 0 1.0,2.0,",
+        "2 3 2 1.0,2.0,",
+        "3 0,0,",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -270,7 +276,7 @@ def test_a_table_that_is_none(tmp_path, text, says):
 
 
 KALDI_FAULTS = [
-    ("2 0,0,\n\nutt-2", "\nutt-2", "line 4: node 2 does not lead to the end, node 3"),
+    ("2 0,0,\n\nutt-2", "\nutt-2", "line 3: node 2 does not lead to the end, node 3"),
     ("1 2 be 2,30,", "1 0 be 2,30,", "is part of a cycle"),
     ("1 2 be 2,30,", "1 2 be 2,nan,", "line 4: a cost is 'nan'"),
     ("1 2 be 2,30,", "1 2 be Infinity,1,", "line 4: a cost is 'Infinity'"),
@@ -330,14 +336,14 @@ def test_openfst_faults_are_refused_with_their_line(tmp_path, text, says):
         read(tmp_path, text)
 
 
-@pytest.mark.parametrize("text", ["to be or not to be\nthat is\n", "{}\n", "#!/bin/sh\nexit\nnow\n", "a b\nc d\n"])
+@pytest.mark.parametrize("text", ["to be or not to be\nthat is\n", "#!/bin/sh\nexit\nnow\n", "a b\nc d\n"])
 def test_a_text_is_no_lattice(tmp_path, text):
     with pytest.raises(LatticeError, match=r"file.lat is no lattice: it begins with .*; expected HTK SLF"):
         read(tmp_path, text)
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(TextError, match="no.lat"):
+    with pytest.raises(TextError, match=r"no\.lat"):
         list(files.read(tmp_path / "no.lat"))
     for damaged in (b"", b"\xff\xfe\x00\x01" * 9, gzip.compress(LINKS.encode())[:60]):
         with pytest.raises(TextError, match=r"file\.lat"):

@@ -61,7 +61,7 @@ def test_a_beam_keeps_just_the_arcs_of_near_paths(seed, nodes, beam):
     near = {arc for arcs, score in scores.items() if score >= top - beam + 1e-9 for arc in arcs}
     nearly = {arc for arcs, score in scores.items() if score >= top - beam - 1e-9 for arc in arcs}
     pruned = paths.prune(lattice, beam=beam / 1.7)
-    kept = {values for values in zip(*pruned.scores.values(), strict=True)}
+    kept = set(zip(*pruned.scores.values(), strict=True))
     found = {arc for arc, values in enumerate(zip(*lattice.scores.values(), strict=True)) if values in kept}
     assert near <= found <= nearly | set(paths.best_path(lattice).arcs)
     assert paths.best_path(pruned).score == pytest.approx(top, abs=1e-9)
@@ -74,7 +74,7 @@ def test_a_threshold_cuts_what_is_improbable_and_never_the_best_path(seed, thres
     best = paths.best_path(lattice)
     pruned = paths.prune(lattice, posterior=threshold)
     assert paths.best_path(pruned).words == best.words
-    kept = {values for values in zip(*pruned.scores.values(), strict=True)}
+    kept = set(zip(*pruned.scores.values(), strict=True))
     for arc, values in enumerate(zip(*lattice.scores.values(), strict=True)):
         if values in kept:
             assert paths.posteriors(lattice)[arc] >= threshold or arc in best.arcs
@@ -110,9 +110,7 @@ def test_distinct_n_best_are_the_best_of_each_string(seed, nodes, n):
         words = tuple(w for w in (lattice.words[arc] for arc in arcs) if w not in ("", "<s>"))
         best[words] = max(best.get(words, -math.inf), path_score(lattice, arcs))
     found = paths.n_best(lattice, n)
-    np.testing.assert_allclose(
-        [path.score for path in found], sorted(best.values(), reverse=True)[:n], atol=1e-9
-    )
+    np.testing.assert_allclose([path.score for path in found], sorted(best.values(), reverse=True)[:n], atol=1e-9)
     assert len({path.words for path in found}) == len(found) == min(n, len(best))
     for path in found:
         assert path.score == pytest.approx(best[path.words], abs=1e-9)

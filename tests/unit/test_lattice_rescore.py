@@ -146,7 +146,9 @@ def test_a_beam_keeps_what_is_near_by_the_estimate(seed, beam):
 
 def test_a_limit_keeps_the_best_histories_of_each_node():
     scores = np.array([-3.0, -1.0, -2.0, 0.0])
-    lattice = Lattice("u", np.array([0, 0, 0, 1]), np.array([1, 1, 1, 2]), ("a", "b", "c", "d"), {ACOUSTIC: 50 * scores})
+    lattice = Lattice(
+        "u", np.array([0, 0, 0, 1]), np.array([1, 1, 1, 2]), ("a", "b", "c", "d"), {ACOUSTIC: 50 * scores}
+    )
     for limit, kept in ((1, {"b"}), (2, {"b", "c"}), (3, {"a", "b", "c"})):
         done = rescore(lattice, WholeHistory(), limit=limit)
         assert set(done.lattice.words) == kept | {"d"}

@@ -7,18 +7,16 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from json import dumps
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from ostinato.cli.arguments import Flag, TextFile, for_terminal
 from ostinato.errors import ConfigError, LatticeError, TextError
 from ostinato.lattice import files as lattice_files
+from ostinato.lattice import paths
 from ostinato.lattice.lattice import ACOUSTIC, LM, SILENT, Lattice
 from ostinato.lattice.merging import Merge, MergeNear, MergeWords
-from ostinato.lattice.paths import best_path, n_best, prune
-from ostinato.lattice.paths import Path as Hypothesis
 from ostinato.lattice.rescore import rescore
 from ostinato.lattice.symbols import Symbols
 
@@ -42,13 +40,13 @@ def lattice(
     word_penalty: float | None = None,
     silent: tuple[str, ...] = (),
     symbols: Path | None = None,
-    prune_beam: float | None = None,
+    prune: float | None = None,
     posterior: float = 0.0,
     nbest: int = 1,
     to: Literal["slf", "slf-nodes", "kaldi", "openfst"] | None = None,
     out: Path | None = None,
     json: Flag = False,
-) -> int:
+) -> None:
     """Search, rescore, prune and convert lattices of a speech recogniser: HTK SLF, Kaldi text, OpenFst text.
 
     Prints the utterance and the words of its best path; with --nbest several to a line, each with its rank, its score,
@@ -87,7 +85,7 @@ def lattice(
         Words that are no words: not read by the model, not printed (!SIL, <noise>), beside <s> and the like.
     symbols
         A table of words and their numbers (words.txt), for Kaldi and OpenFst files with numbers; read and written.
-    prune_beam
+    prune
         Keep only what is on a path so many nats of the language model below the best, at the most.
     posterior
         Keep only arcs that are this probable.
@@ -112,11 +110,13 @@ def lattice(
     changes: list[Change] = [lambda one: replace(one, silent=quiet).weighted(scales, word_penalty)]
     if model is not None:
         changes.append(
-            _rescorer(model, subtract, old_lm, _merge(merge, merge_distance), beam, limit, str.lower if lowercase else str)
+            _rescorer(
+                model, subtract, old_lm, _merge(merge, merge_distance), beam, limit, str.lower if lowercase else str
+            )
         )
-    if prune_beam is not None or posterior:
-        within = np.inf if prune_beam is None else prune_beam
-        changes.append(lambda one: prune(one, beam=within, posterior=posterior))
+    if prune is not None or posterior:
+        within = inf if prune is None else prune
+        changes.append(lambda one: paths.prune(one, beam=within, posterior=posterior))
     failed = False
     with _Sink(to, out, table, nbest, json) as sink:
         for found in _lattices(files or ("-",), table, changes):
@@ -125,7 +125,8 @@ def lattice(
             else:
                 failed = True
                 print(f"ostinato: {for_terminal(' '.join(str(found).split()))}", file=sys.stderr)
-    return int(failed)
+    if failed:
+        sys.exit(1)
 
 
 def _lattices(
@@ -215,7 +216,7 @@ class _Sink:
     def write(self, one: Lattice) -> None:
         """What was asked for of one lattice."""
         if self.to is None:
-            self._show(one, n_best(one, self.nbest) if self.nbest > 1 else [best_path(one)])
+            self._show(one, paths.n_best(one, self.nbest) if self.nbest > 1 else [paths.best_path(one)])
             return
         text = "".join(f"{line}\n" for line in lattice_files.lines(one, self.to, self.table))
         if self.out is not None and self.to in FOLDERS:
@@ -238,7 +239,7 @@ class _Sink:
         self._names.add(name)
         return name + FOLDERS[str(self.to)]
 
-    def _show(self, one: Lattice, found: Sequence[Hypothesis]) -> None:
+    def _show(self, one: Lattice, found: Sequence[paths.Path]) -> None:
         if self.json:
             hypotheses = [{"text": " ".join(path.words), "total": path.score, **_scores(one, path)} for path in found]
             print(dumps({"id": one.name, "hyps": hypotheses}, ensure_ascii=False), flush=True)
@@ -251,7 +252,7 @@ class _Sink:
                 print(f"{for_terminal(one.name)}\t{rank}\t{figures}\t{for_terminal(' '.join(path.words))}", flush=True)
 
 
-def _scores(one: Lattice, path: Hypothesis) -> dict[str, float]:
+def _scores(one: Lattice, path: paths.Path) -> dict[str, float]:
     """Of a path by name, not scaled; those that the lattice lacks are 0."""
     arcs = list(path.arcs)
     sums = {name: float(values[arcs].sum()) if arcs else 0.0 for name, values in one.scores.items()}

@@ -116,9 +116,7 @@ def lines(lattice: Lattice, kind: str, symbols: Symbols | None = None) -> Iterat
     return _WRITERS[kind](lattice, symbols)
 
 
-def write(
-    lattices: Iterable[Lattice], path: str | Path, kind: str = "slf", symbols: Symbols | None = None
-) -> None:
+def write(lattices: Iterable[Lattice], path: str | Path, kind: str = "slf", symbols: Symbols | None = None) -> None:
     """Write lattices to a file, as ``lines`` does. Raises LatticeError on more than one where a file holds one."""
     several = list(lattices)
     if len(several) != 1 and kind not in SEVERAL:

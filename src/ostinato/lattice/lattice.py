@@ -82,10 +82,14 @@ class Lattice:
         if not len(self.starts):
             return
         if (self.starts >= self.ends).any() or (np.diff(self.starts) < 0).any() or self.starts[0] != 0:
-            raise LatticeError(f"{self.name}: arcs are not in topological order; expected start < end, starts ascending")
+            raise LatticeError(
+                f"{self.name}: arcs are not in topological order; expected start < end, starts ascending"
+            )
         left, entered = np.unique(self.starts), np.unique(self.ends)
         if len(left) != self.nodes - 1 or len(entered) != self.nodes - 1:
-            raise LatticeError(f"{self.name}: some of {self.nodes:,} nodes are not on a path from the first to the last")
+            raise LatticeError(
+                f"{self.name}: some of {self.nodes:,} nodes are not on a path from the first to the last"
+            )
 
     @property
     def nodes(self) -> int:

@@ -37,7 +37,7 @@ class MergeEqual:
 
     words: int = 0
 
-    def groups(self, states: Sequence[Any], histories: Sequence[tuple[str, ...]]) -> list[int]:
+    def groups(self, states: Sequence[Any], histories: Sequence[tuple[str, ...]]) -> list[int]:  # noqa: ARG002
         """See ``Merge``."""
         first: dict[int, int] = {}
         return [first.setdefault(id(state), place) for place, state in enumerate(states)]
@@ -61,7 +61,7 @@ class MergeWords:
         """All it looks at."""
         return self.order - 1
 
-    def groups(self, states: Sequence[Any], histories: Sequence[tuple[str, ...]]) -> list[int]:
+    def groups(self, states: Sequence[Any], histories: Sequence[tuple[str, ...]]) -> list[int]:  # noqa: ARG002
         """See ``Merge``."""
         first: dict[tuple[str, ...], int] = {}
         return [first.setdefault(history, place) for place, history in enumerate(histories)]
@@ -83,7 +83,7 @@ class MergeNear:
         if not self.distance >= 0:
             raise ConfigError(f"the distance of merging is {self.distance}; expected 0 or more")
 
-    def groups(self, states: Sequence[Any], histories: Sequence[tuple[str, ...]]) -> list[int]:
+    def groups(self, states: Sequence[Any], histories: Sequence[tuple[str, ...]]) -> list[int]:  # noqa: ARG002
         """See ``Merge``."""
         if len(states) < 2:
             return [0] * len(states)

@@ -31,7 +31,9 @@ def parse(block: Block, symbols: Symbols | None = None) -> Lattice:
         if len(row) in (word + 1, word + 2):
             start, end = (block.integer(line, text, "a state") for text in row[:2])
             notes = {INPUT: row[2]} if word == 3 else {}
-            arcs.append(Arc(line, start, end, labels.word(line, row[word]), _score(block, line, row[word + 1 :]), notes))
+            arcs.append(
+                Arc(line, start, end, labels.word(line, row[word]), _score(block, line, row[word + 1 :]), notes)
+            )
         elif len(row) in (1, 2):
             finals.append(Final(line, block.integer(line, row[0], "a state"), _score(block, line, row[1:])))
         else:

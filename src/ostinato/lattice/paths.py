@@ -108,8 +108,8 @@ def _log_add(a: float, b: float) -> float:
 def prune(lattice: Lattice, *, beam: float = math.inf, posterior: float = 0.0, scale: float | None = None) -> Lattice:
     """Only the arcs on a path at most ``beam`` worse than the best, with a posterior of at least ``posterior``.
 
-    ``beam`` is in nats of the language model (``Lattice.unit``). The best path is always kept. ``scale`` is that of ``posteriors``. Raises ConfigError on a beam below 0 and a
-    posterior that is no probability.
+    ``beam`` is in nats of the language model (``Lattice.unit``), ``scale`` that of ``posteriors``. The best path is
+    always kept. Raises ConfigError on a beam below 0 and a posterior that is no probability.
     """
     if not beam >= 0 or not 0 <= posterior <= 1:
         raise ConfigError(f"beam is {beam}, posterior {posterior}; expected 0 or more, and 0 to 1")
@@ -157,8 +157,8 @@ _Front = dict[int, tuple[float, _Link | None]]
 def _distinct(lattice: Lattice, n: int) -> list[Path]:
     """A* over strings of words. One is a front: all nodes it leads to; its best completion is known exactly.
 
-    That determinises the lattice as far as it is looked at (Mohri and Riley 2002, An efficient algorithm for the n-best-
-    strings problem): paths that differ in times alone are never listed.
+    That determinises the lattice as far as it is looked at (Mohri and Riley 2002, An efficient algorithm for the
+    n-best-strings problem): paths that differ in times alone are never listed.
     """
     after = best_to_end(lattice).tolist()
     last = lattice.nodes - 1
@@ -219,5 +219,3 @@ def _arcs(link: _Link | None) -> list[int]:
         arcs.append(link.arc)
         link = link.before
     return arcs[::-1]
-
-

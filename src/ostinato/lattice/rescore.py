@@ -127,10 +127,10 @@ def rescore(
     ``old`` 0 takes the old score out. The end of the sentence is scored on the arcs to the last node; silent words are
     not read. ``spell`` turns a word into what the model reads (``str.lower``). ``merge`` says which histories are
     merged, by default only equal ones. A hypothesis is dropped when its score, together with the best way to the end by
-    the old scores, is more than ``beam`` (in nats of the language model, ``Lattice.unit``) below the best of those not finished; ``limit`` is the most histories that a
-    node keeps.
-    Without a beam and a limit, and with equal histories merged alone, the result is exact: every path has the score
-    that it would have by itself; but a recurrent model then reads every history there is.
+    the old scores, is more than ``beam`` below the best of those not finished, in nats of the language model
+    (``Lattice.unit``); ``limit`` is the most histories that a node keeps. Without a beam and a limit, and with equal
+    histories merged alone, the result is exact: every path has the score that it would have by itself; but a recurrent
+    model then reads every history there is.
 
     Raises ConfigError on a setting out of range, LatticeError when the model holds every path impossible.
     """

@@ -83,7 +83,7 @@ def _word(fields: Mapping[str, str]) -> str:
 
 
 def _sort_fields(block: Block) -> _File:
-    file = _File({}, {}, {}, [], block.lines[-1][0] if block.lines else 0)
+    file = _File({}, {}, {}, [], max((number for number, line in block.lines if line.strip()), default=1))
     for number, line in block.lines:
         if not line.strip() or line.startswith("#"):
             continue
@@ -231,7 +231,7 @@ def write(lattice: Lattice, *, words_on_nodes: bool = False) -> Iterator[str]:
     """
     if extra := lattice.scores.keys() - set(_SCORES.values()):
         raise LatticeError(f"{lattice.name}: SLF has no field for the score {min(extra)!r}; expected acoustic, lm ...")
-    if words_on_nodes:
+    if words_on_nodes and lattice.arcs:
         lattice = _split_by_word(_with_null_at_the_end(lattice))
     yield "VERSION=1.0"
     yield f"UTTERANCE={escaped(lattice.name)}"
