@@ -47,6 +47,7 @@ LAW: dict[str, set[str]] = {
     "classifier": BASICS | {"config", "architectures", "bundle", "engine", "score", "text"},
     "translator": BASICS | {"config", "architectures", "bundle", "engine", "decode", "text"},
     "captioner": BASICS | {"config", "architectures", "bundle", "data", "engine", "decode", "text", "images"},
+    "lattice": BASICS | {"config", "text", "score"},
     "pictures": BASICS,
     "loading": BASICS
     | {"config", "architectures", "bundle", "language_model", "translator", "classifier", "captioner"},

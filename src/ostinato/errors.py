@@ -17,6 +17,10 @@ class ImageError(OstinatoError):
     """An image cannot be read: missing, damaged, too large, of an unknown format."""
 
 
+class LatticeError(OstinatoError):
+    """A lattice cannot be read, written or searched: damaged, cyclic, in parts, of an unknown format."""
+
+
 class BundleError(OstinatoError):
     """A model folder (or a file that goes with it) is missing, damaged, foreign, or does not fit."""
 
