@@ -17,6 +17,10 @@ class ImageError(OstinatoError):
     """An image cannot be read: missing, damaged, too large, of an unknown format."""
 
 
+class SoundError(OstinatoError):
+    """A sound cannot be read: missing, cut, of an unknown format, without a sample."""
+
+
 class BundleError(OstinatoError):
     """A model folder (or a file that goes with it) is missing, damaged, foreign, or does not fit."""
 

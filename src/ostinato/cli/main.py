@@ -25,6 +25,7 @@ VERBS = {
     "translate": "Lines of one language to lines of another.",
     "classify": "Let a classifier say the label of every line.",
     "caption": "Let a model say what images show.",
+    "transcribe": "Speech to text, with times, whole or while it comes.",
     "inspect": "Sizes of a model; pictures of its gradients and gates.",
     "export": "A copy of a model to ship; in eight bits at a quarter of the size.",
     "data": "Named corpora: list, fetch, verify.",
