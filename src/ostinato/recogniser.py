@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from ostinato.architectures import RecogniserConfig
 from ostinato.bundle import Bundle, load_kind
+from ostinato.data.sounds import resample
 from ostinato.decode.collapse import GreedyPath, Spelled
 from ostinato.engine.recogniser import RecogniserEngine
 from ostinato.errors import BundleError, SoundError
 from ostinato.sound import RATES, read_wav
-from ostinato.data.sounds import resample
 from ostinato.text import tokenizer as tokenizers
 from ostinato.types import Floats, Tokenizer
 

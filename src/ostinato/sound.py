@@ -47,7 +47,8 @@ class Format:
 
     def decode(self, data: bytes) -> Floats:
         """The mean of the channels ``(n,)``, of which 1 is full scale."""
-        return _scaled(data, self).reshape(-1, self.channels).mean(axis=1, dtype=np.float32)
+        mean: Floats = _scaled(data, self).reshape(-1, self.channels).mean(axis=1, dtype=np.float32)
+        return mean
 
 
 def _scaled(data: bytes, form: Format) -> Floats:
@@ -101,6 +102,7 @@ def stream_wav(file: IO[bytes], rate: int, name: str, seconds: float) -> Iterato
 
 
 def opened(path: Path) -> IO[bytes]:
+    """A file to read. Raises SoundError when it is missing, or cannot be."""
     try:
         return path.open("rb")
     except FileNotFoundError:
@@ -134,8 +136,7 @@ def _header(file: IO[bytes], name: str) -> tuple[Format, int | None]:
     """The format, and the bytes of sound that follow; None where the header does not know. Leaves ``file`` there."""
     start = file.read(12)
     if len(start) < 12 or start[:4] != b"RIFF" or start[8:] != b"WAVE":
-        kind = start[:4].decode("latin-1")
-        raise SoundError(f"{name} is no WAV file (it begins with {kind!r}); expected RIFF ... WAVE; convert it")
+        raise SoundError(f"{name} is no WAV file (it begins with {start[:4]!r}); expected RIFF ... WAVE; convert it")
     form: Format | None = None
     skipped = 0
     while True:

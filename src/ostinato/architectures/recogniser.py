@@ -47,7 +47,8 @@ class RecogniserConfig:
         check_range("stack", self.stack, *STACKS)
         if self.layers.embed != self.mels * self.stack:
             raise ConfigError(
-                f"a step is {self.layers.embed} wide; expected mels times stack, {self.mels * self.stack}: leave embed out"
+                f"a step is {self.layers.embed} wide; expected mels times stack, {self.mels * self.stack}: "
+                "leave embed out"
             )
         for name in ("bidirectional", "tied", "skip_output"):
             if getattr(self.layers, name):

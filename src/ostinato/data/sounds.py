@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -46,20 +48,22 @@ def resample(samples: Floats, rate: int, wanted: int) -> Floats:
     return found
 
 
+@lru_cache(maxsize=1024)
 def _taps(half: int, behind: float, slow: float) -> Floats:
     """The filter ``(2 half + 1,)`` for a place so far behind the middle sample."""
     x = (np.arange(-half, half + 1) - behind) / slow
     cutoff = 1.0 - 2.0 / _ZEROS  # the filter falls over this much below half the rate
     inside = np.sqrt(np.maximum(0.0, 1.0 - (x / _ZEROS) ** 2))
     taps = cutoff * np.sinc(cutoff * x) * np.i0(_BETA * inside) / np.i0(_BETA) * (np.abs(x) <= _ZEROS)
-    return (taps / taps.sum()).astype(np.float32)
+    return cast(Floats, (taps / taps.sum()).astype(np.float32))
 
 
 def noise(samples: int, rng: np.random.Generator) -> Floats:
-    """So many samples of noise of mean square 1, its colour drawn between white and pink to brown."""
-    spectrum = np.fft.rfft(rng.standard_normal(samples, np.float32))
-    spectrum *= np.arange(1, len(spectrum) + 1) ** -rng.uniform(0.0, 1.0)
-    made = np.fft.irfft(spectrum, samples).astype(np.float32)
+    """So many samples of noise of mean square 1, its colour drawn between white and brown."""
+    points = 1 << max(1, samples - 1).bit_length()  # a length that transforms are fast for
+    spectrum = np.fft.rfft(rng.standard_normal(points, np.float32))
+    spectrum *= np.arange(1, len(spectrum) + 1, dtype=np.float32) ** np.float32(-rng.uniform(0.0, 1.0))
+    made = np.fft.irfft(spectrum, points)[:samples].astype(np.float32)
     return made / np.float32(math.sqrt(max(1e-12, float(np.mean(made**2)))))
 
 
@@ -85,7 +89,7 @@ class Mixing:
         gaps = 2 * _EDGE + (self.join - 1) * max(_EDGE, self.pause)
         return math.ceil(self.join * (samples / (1.0 - self.speed) + 1) + gaps * rate)
 
-    def mix(self, recordings: Sequence[NDArray[np.int16]], rate: int, rng: np.random.Generator) -> Floats:
+    def mix(self, recordings: Sequence[NDArray[np.integer]], rate: int, rng: np.random.Generator) -> Floats:
         """One sound of ``recordings``, in this order, as training hears it.
 
         Each is played at its own speed and loudness; pauses, before the first and after the last too, are faint
@@ -106,7 +110,7 @@ class Mixing:
             quiet += noise(len(quiet), rng) * np.float32(loud)
         return quiet
 
-    def _played(self, recording: NDArray[np.int16], rng: np.random.Generator) -> Floats:
+    def _played(self, recording: NDArray[np.integer], rng: np.random.Generator) -> Floats:
         samples = recording.astype(np.float32) / np.float32(FULL)
         if self.speed:
             most = int(self.speed * _SPEEDS + 1e-9)
@@ -120,4 +124,5 @@ def _ratio(decibels: float) -> float:
 
 def quantised(samples: Floats) -> NDArray[np.int16]:
     """Samples, of which 1 is full scale, in sixteen bits."""
-    return np.clip(np.rint(samples * np.float32(FULL)), -FULL, FULL - 1.0).astype(np.int16)
+    whole = np.clip(np.rint(samples * np.float32(FULL)), -FULL, FULL - 1.0)
+    return cast("NDArray[np.int16]", whole.astype(np.int16))

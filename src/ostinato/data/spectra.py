@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -60,14 +62,13 @@ class LogMel:
             return np.zeros((0, self.mels * self.stack), np.float32)
         frames = sliding_window_view(samples, self.window)[:: self.hop][: steps * self.stack]
         energies = [self._energies(frames[k : k + _FRAMES]) for k in range(0, len(frames), _FRAMES)]
-        logs: Floats = np.log(np.maximum(np.concatenate(energies), np.float32(FLOOR)))
-        return logs.reshape(steps, -1)
+        logs = np.log(np.maximum(np.concatenate(energies), np.float32(FLOOR)))
+        return cast(Floats, logs.reshape(steps, -1))
 
     def _energies(self, frames: Floats) -> Floats:
         """Of each band ``(K, mels)`` of ``frames (K, window)``."""
         spectrum = np.fft.rfft(frames * self._hann, self._points).astype(np.complex64)
-        energies: Floats = (spectrum.real**2 + spectrum.imag**2) @ self._filters
-        return energies
+        return cast(Floats, (spectrum.real**2 + spectrum.imag**2) @ self._filters)
 
 
 def mel_filters(rate: int, mels: int, points: int) -> Floats:
@@ -81,4 +82,4 @@ def mel_filters(rate: int, mels: int, points: int) -> Floats:
     hertz = np.arange(points // 2 + 1)[:, None] * (rate / points)
     below, middle, above = corners[:-2], corners[1:-1], corners[2:]
     climbing, falling = (hertz - below) / (middle - below), (above - hertz) / (above - middle)
-    return np.maximum(0.0, np.minimum(climbing, falling)).astype(np.float32)
+    return cast(Floats, np.maximum(0.0, np.minimum(climbing, falling)).astype(np.float32))

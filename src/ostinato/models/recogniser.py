@@ -1,4 +1,4 @@
-"""The recurrent recogniser: from the spectrum of a sound to what is said in it, by connectionist temporal classification."""
+"""The recurrent recogniser: from the spectrum of a sound to what is said in it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class RecurrentRecogniser(nn.Module):
         super().__init__()
         self.config, self.regularisers, self.blank = config, regularisers, blank
         self.input = Standard(config.mels)
-        layers = Encoder(config.layers, regularisers) if config.reader == "encoder" else Stack(config.layers, regularisers)
-        self.add_module(config.reader, layers)
+        reader = Encoder if config.reader == "encoder" else Stack
+        self.add_module(config.reader, reader(config.layers, regularisers))
         self.output = nn.Linear(config.memory, config.layers.vocab)
 
     def forward(self, steps: Tensor, lengths: Tensor) -> Tensor:
@@ -79,5 +79,6 @@ class Standard(nn.Module):
 
     def forward(self, steps: Tensor) -> Tensor:
         """``(steps - mean) * scale`` of ``steps (T, B, stack * mels)``."""
-        frames = steps.unflatten(-1, (-1, len(self.mean)))
-        return ((frames - self.mean) * self.scale).flatten(-2)
+        T, B, E = steps.shape
+        frames = steps.reshape(T, B, -1, len(self.mean))
+        return torch.mul(frames - self.mean, self.scale).reshape(T, B, E)

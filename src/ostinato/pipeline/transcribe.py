@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ostinato.architectures.recogniser import RecogniserConfig
+from ostinato.architectures.recogniser import RATES, RecogniserConfig
 from ostinato.config import check_range
 from ostinato.data.ragged import Ragged
 from ostinato.data.sounds import Mixing, quantised
@@ -56,7 +56,7 @@ class TranscribeTask(Task):
         self._texts = [Path(name).name for name in texts]
         lines = _parts(texts, text)
         rate = self._settings.sample_rate or read_wav(lines["train"][0].path)[1]
-        check_range("sample_rate", rate, *names.SAMPLE_RATES)
+        check_range("sample_rate", rate, *RATES)
         self._spectrum = LogMel(rate, self._settings.mels, self._settings.stack)
         options = TokenizerOptions("char", text.vocab, text.min_count, text.lower)
         self._options, self._tokenizer = options, _learn(lines["train"], options)
@@ -96,8 +96,8 @@ class TranscribeTask(Task):
         steps, needed = self._spectrum.steps(shortest), needed_steps(ids)
         if steps < needed:
             raise SoundError(
-                f"{line.place}: {line.path} has {steps} steps of {10 * self._settings.stack} ms at its fastest, too few "
-                f"for {len(ids)} characters, which take {needed}; check the text, or give a smaller --stack or --speed"
+                f"{line.place}: {line.path} has {steps} steps of {10 * self._settings.stack} ms at its fastest, too "
+                f"few for {len(ids)} characters, which take {needed}; check the text, or lower --stack or --speed"
             )
 
     @property
@@ -199,7 +199,8 @@ def _parts(texts: Sequence[str], settings: names.TextSettings) -> dict[str, list
     for part, some in parts.items():
         if not some:
             raise TextError(
-                f"there are no recordings {_PARTS[part]}, of {len(lines)} in all; give more, or --valid FILE to hold out"
+                f"there are no recordings {_PARTS[part]}, of {len(lines)} in all; give more, or --valid FILE to hold "
+                "out"
             )
     return parts
 

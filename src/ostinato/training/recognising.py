@@ -59,10 +59,9 @@ class Recordings:
 
     def text(self, index: Sequence[int] | NDArray[np.integer]) -> Ids:
         """The characters of what is said in some sounds in a row."""
-        pieces: list[Ids] = []
-        for start, end in self.texts.bounds[index]:
-            pieces += [np.array([self.space]), self.texts.ids[start:end]] if pieces else [self.texts.ids[start:end]]
-        return np.concatenate(pieces).astype(np.int64)
+        space = np.array([self.space])
+        pieces = [piece for start, end in self.texts.bounds[index] for piece in (space, self.texts.ids[start:end])]
+        return np.concatenate(pieces[1:]).astype(np.int64)
 
     def joined(
         self, index: Sequence[int] | NDArray[np.integer], mixing: Mixing, rng: np.random.Generator
