@@ -38,6 +38,7 @@ LAW: dict[str, set[str]] = {
     "engine": BASICS | {"kernels", "config", "architectures", "quantise", "data"},
     "decode": BASICS | {"text"},
     "score": BASICS | {"text"},
+    "ctc": BASICS | {"config", "kernels", "score"},
     "language_model": BASICS | {"config", "bundle", "engine", "decode", "score", "text"},
     "dialogue": BASICS | {"engine", "decode", "score", "text", "language_model"},
     "images": BASICS | {"config", "data"},

@@ -158,6 +158,34 @@ int32_t ost_engine_write(ost_engine *engine, const ost_writing *writing, int32_t
     return guarded([&] { return engine->engine->write(*writing, threads); });
 }
 
+struct ost_ctc {
+    std::unique_ptr<PrefixBeam> beam;
+};
+
+ost_ctc *ost_ctc_new(const ost_ctc_options *options) {
+    try {
+        return new ost_ctc{kernels().prefix_beam(*options)};
+    } catch (const std::bad_alloc &) {
+        return nullptr;
+    }
+}
+
+void ost_ctc_free(ost_ctc *beam) { delete beam; }
+
+int32_t ost_ctc_advance(ost_ctc *beam, int64_t T, const double *frames) {
+    return guarded([&] { return beam->beam->advance(T, frames), true; });
+}
+
+int32_t ost_ctc_size(const ost_ctc *beam, int64_t *longest) { return beam->beam->size(longest); }
+
+void ost_ctc_came(const ost_ctc *beam, int32_t *origins, int32_t *labels) { beam->beam->came(origins, labels); }
+
+int32_t ost_ctc_fuse(ost_ctc *beam, int32_t N, const int32_t *places, const double *extras, const double *gains) {
+    return guarded([&] { return beam->beam->fuse(N, places, extras, gains), true; });
+}
+
+void ost_ctc_read(const ost_ctc *beam, const ost_ctc_reading *reading) { beam->beam->read(*reading); }
+
 void ost_apply(int32_t function, int64_t n, const float *x, float *y) { kernels().apply(function, n, x, y); }
 
 }

@@ -2,6 +2,8 @@
 // core.h asks for: for the sanitizers, and to hold all of them to the same bits. What the numbers should be, the tests
 // in Python say.
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -267,6 +269,52 @@ Floats written(int cell, int V, int E, int H, bool int8, int B, int threads) {
     return all;
 }
 
+// What a beam of so many prefixes finds, in chunks of so many frames; fused, each new prefix gets numbers of its own.
+Floats searched(int V, int width, double margin, bool fused, int chunk) {
+    Random random;
+    const int T = 60;
+    std::vector<double> frames;
+    for (int i = 0; i < T * V; i++) frames.push_back(i % 7 == 3 && i % V != 1 ? -INFINITY : 6.0 * random() - 6.0);
+    const ost_ctc_options options{V, 1, width, margin};
+    ost_ctc *beam = ost_ctc_new(&options);
+    expect(beam != nullptr, "a beam");
+    Floats all;
+    int64_t longest = 0;
+    for (int t = 0; t < T; t += chunk) {
+        const int64_t some = std::min(chunk, T - t);
+        expect(ost_ctc_advance(beam, some, frames.data() + static_cast<size_t>(t) * static_cast<size_t>(V)) == 0, "advance");
+        if (!fused) continue;
+        const size_t size = static_cast<size_t>(ost_ctc_size(beam, &longest));
+        std::vector<int32_t> origins(size), labels(size), places;
+        ost_ctc_came(beam, origins.data(), labels.data());
+        for (size_t k = 0; k < size; k++)
+            if (labels[k] >= 0) places.push_back(static_cast<int32_t>(k));
+        std::vector<double> extras, gains;
+        for (size_t n = 0; n < places.size(); n++) extras.push_back(random());
+        for (size_t n = 0; n < places.size() * static_cast<size_t>(V); n++) gains.push_back(random());
+        expect(ost_ctc_fuse(beam, static_cast<int32_t>(places.size()), places.data(), extras.data(), gains.data()) == 0, "fuse");
+        for (const int32_t origin : origins) all.push_back(static_cast<float>(origin));
+    }
+    const size_t size = static_cast<size_t>(ost_ctc_size(beam, &longest)), n = size * static_cast<size_t>(longest);
+    expect(size > 0 && size <= static_cast<size_t>(width), "the size of a beam");
+    std::vector<double> logprobs(size);
+    std::vector<int64_t> lengths(size), starts(n), ends(n);
+    std::vector<int32_t> labels(n);
+    const ost_ctc_reading reading{longest, logprobs.data(), lengths.data(), labels.data(), starts.data(), ends.data()};
+    ost_ctc_read(beam, &reading);
+    ost_ctc_free(beam);
+    for (size_t k = 0; k < size; k++) {
+        all.push_back(static_cast<float>(logprobs[k]));
+        int64_t end = 0;
+        for (size_t i = k * static_cast<size_t>(longest); lengths[k]-- > 0; i++) {
+            expect(labels[i] >= 0 && labels[i] < V && starts[i] >= end && ends[i] > starts[i] && ends[i] <= T, "labels in order");
+            end = ends[i];
+            for (const int64_t number : {int64_t{labels[i]}, starts[i], end}) all.push_back(static_cast<float>(number));
+        }
+    }
+    return all;
+}
+
 Floats applied(int function) {
     Floats x, y;
     for (int i = -1001; i < 1001; i++) x.push_back(static_cast<float>(i) * 0.1f);
@@ -293,6 +341,13 @@ Floats everything(int threads) {
     for (int cell = OST_RNN_TANH; cell <= OST_PEEPHOLE_DIAGONAL; cell++)
         for (const bool int8 : {false, true})
             for (const int B : {1, 7}) take(written(cell, 37, 21, 33, int8, B, threads));
+    for (const int width : {1, 2, 33})
+        for (const double margin : {static_cast<double>(INFINITY), 5.0}) {
+            const Floats whole = searched(9, width, margin, false, 60);
+            for (const int chunk : {1, 7}) expect(searched(9, width, margin, false, chunk) == whole, "chunks of frames");
+            take(whole);
+            take(searched(9, width, margin, true, 1));
+        }
     return all;
 }
 

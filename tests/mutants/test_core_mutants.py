@@ -17,7 +17,9 @@ from parity import test_native, test_native_dropout, test_native_engine, test_na
 from parity.cases import CASES, assert_close, by_reference, problem
 from parity.test_reversed import hold_reversed
 from parity.torch_kernels import by_torch
+from property import test_ctc_search
 
+from ostinato.kernels import native
 from ostinato.kernels.native import library
 
 NATIVE = Path(__file__).parents[2] / "native"
@@ -28,7 +30,10 @@ COMPILE = (
 SOURCES = (
     "core",
     "pool",
-    *(f"kernels/{name}" for name in ("dropout", "engine", "optimiser", "output", "products", "recurrent", "table")),
+    *(
+        f"kernels/{name}"
+        for name in ("ctc", "dropout", "engine", "optimiser", "output", "products", "recurrent", "table")
+    ),
 )
 
 
@@ -49,6 +54,13 @@ def hold_lookup(cell: str) -> None:
 def hold_products() -> None:
     for shape in ((97, 65, 33), (3, 17, 1100)):
         test_native.test_products(shape, (True, True), "generic")
+
+
+def hold_prefix_beam() -> None:
+    for seed in range(12):
+        for width, margin in ((1, np.inf), (4, np.inf), (9, 3.0)):
+            for way in range(4):
+                test_ctc_search.hold_to_reference(native.PrefixBeam, seed, width, margin, bool(way & 1), bool(way & 2))
 
 
 def hold_functions() -> None:
@@ -142,6 +154,26 @@ MUTANTS = {
     (test_native_dropout.check_seeds,): [
         ("half a seed", "kernels/dropout.cpp", "kernels/dropout", "mixed_seed(d.seed)", "mixed_seed(d.seed & 0xffffffffu)"),
         ("keys that follow each other", "kernels/dropout.cpp", "kernels/dropout", "mixed_seed(d.seed);", "d.seed;"),
+    ],
+    (hold_prefix_beam,): [
+        ("a label comes again without a blank", "kernels/ctc.cpp", "kernels/ctc", "(repeats(prefix, v) ? prefix.blank : total) + y[v]", "total + y[v]"),
+        ("so does one that is in the beam", "kernels/ctc.cpp", "kernels/ctc", "(again ? shorter.blank : shorter.total()) + y)", "shorter.total() + y)"),
+        ("and its likeliest alignment", "kernels/ctc.cpp", "kernels/ctc", "(again ? shorter.best_blank : std::max(shorter.best_blank, shorter.best_label)) + y", "std::max(shorter.best_blank, shorter.best_label) + y"),
+        ("a label goes on after a blank", "kernels/ctc.cpp", "kernels/ctc", "stays.label = prefix.label + again", "stays.label = prefix.total() + again"),
+        ("what is shorter brings nothing", "kernels/ctc.cpp", "kernels/ctc", "            merge(k, beam_[static_cast<size_t>(shorter)], node.label, y[node.label]);\n", ""),
+        ("a prefix twice in the beam", "kernels/ctc.cpp", "kernels/ctc", "            if (taken_[static_cast<size_t>(v)]) continue;\n", ""),
+        ("a prefix that comes again is another", "kernels/ctc.cpp", "kernels/ctc", "if (nodes_[node].label == label) return node;", ";"),
+        ("places of prefixes that left", "kernels/ctc.cpp", "kernels/ctc", "nodes_[prefix.node].place = NONE;", ";"),
+        ("labels taken for good", "kernels/ctc.cpp", "kernels/ctc", "        mark(false);\n", ""),
+        ("the alignment that does not lead here", "kernels/ctc.cpp", "kernels/ctc", "const Open &open = blank ? prefix.spans_blank", "const Open &open = !blank ? prefix.spans_blank"),
+        ("labels end where they begin", "kernels/ctc.cpp", "kernels/ctc", "            stays.spans_label.end = frame_ + 1;\n", ""),
+        ("the likeliest alignment stays the first", "kernels/ctc.cpp", "kernels/ctc", "        if (merged_[k]) {", "        if (false) {"),
+        ("alignments forgotten too early", "kernels/ctc.cpp", "kernels/ctc", "            if (before != NONE) closed_[before].uses++;\n", ""),
+        ("gains do not count", "kernels/ctc.cpp", "kernels/ctc", "gains ? gains[v] : 0.0", "0.0"),
+        ("extras of what stays do not count", "kernels/ctc.cpp", "kernels/ctc", "stays_[k].total() + stays_[k].extra", "stays_[k].total()"),
+        ("no margin", "kernels/ctc.cpp", "kernels/ctc", "kept_.front().score - margin", "kept_.front().score - 1e9"),
+        ("of equal scores any", "kernels/ctc.cpp", "kernels/ctc", "place != other.place ? place < other.place : label < other.label", "place != other.place ? place > other.place : label > other.label"),
+        ("of equal scores the last", "kernels/ctc.cpp", "kernels/ctc", "candidate.score < worst_", "candidate.score <= worst_"),
     ],
     (hold_step,): [
         ("decay with the gradient", "kernels/optimiser.cpp", "kernels/optimiser", "w * (1.0f - decay * t.decay)", "w"),

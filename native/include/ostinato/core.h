@@ -1,6 +1,6 @@
 /* The C interface of Ostinato's native core.
  *
- * Whole sequences cross it, never single elements. Every array is float32, dense, row-major, and belongs to the caller;
+ * Whole sequences cross it, never single elements. Every array is dense, row-major, float32 where its type does not say otherwise, and belongs to the caller;
  * nothing is kept after a call returns unless a handle says so. Arrays of one call must not overlap. Shapes are in the
  * letters of docs/shapes.md: T time, B batch, I input width, H hidden, G gates, V vocabulary, R readout, N = T*B.
  *
@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 #define OST_API __attribute__((visibility("default")))
-#define OST_VERSION 3 /* of this interface; a library with another one is not used */
+#define OST_VERSION 4 /* of this interface; a library with another one is not used */
 
 OST_API int32_t ost_version(void);
 
@@ -232,6 +232,46 @@ typedef struct ost_writing {
 } ost_writing;
 
 OST_API int32_t ost_engine_write(ost_engine *engine, const ost_writing *writing, int32_t threads);
+
+/* ---- Prefix beam search over the output of a recogniser ----------------------------------------------------------- */
+
+/* The definition is ctc/reference.py. K is the number of prefixes in the beam now, at most `width`; they stand in the
+ * order of their scores as these were known when the last frame was over. */
+typedef struct ost_ctc_options {
+    int32_t V, blank, width;
+    double margin; /* prefixes whose score is further below the best are dropped; infinite: none */
+} ost_ctc_options;
+
+/* A beam that has read no frame yet: the empty prefix. Null when memory is short. */
+typedef struct ost_ctc ost_ctc;
+OST_API ost_ctc *ost_ctc_new(const ost_ctc_options *options);
+OST_API void ost_ctc_free(ost_ctc *beam);
+
+/* Go over frames (T, V), log-probabilities, -inf among them, one in each frame finite. Where a beam is fused, T is 1 and
+ * ost_ctc_fuse follows. 0, or -1 when memory is short: then the beam can only be freed. */
+OST_API int32_t ost_ctc_advance(ost_ctc *beam, int64_t T, const double *frames);
+
+/* K; `longest` is the number of labels of the longest prefix. */
+OST_API int32_t ost_ctc_size(const ost_ctc *beam, int64_t *longest);
+
+/* Of each prefix (K): the place, before the last frame, of the one it comes from; the label it added, or -1. */
+OST_API void ost_ctc_came(const ost_ctc *beam, int32_t *origins, int32_t *labels);
+
+/* Of N prefixes, at `places` (N): what language models add to the score (N), and how much more for each label that may
+ * follow (N, V). A prefix that is never fused has no gains. 0, or -1 when memory is short (then nothing was changed). */
+OST_API int32_t ost_ctc_fuse(ost_ctc *beam, int32_t N, const int32_t *places, const double *extras, const double *gains);
+
+/* All prefixes of the beam, each in a row of `longest` labels. */
+typedef struct ost_ctc_reading {
+    int64_t longest;
+    double *logprobs; /* (K), out: of all alignments together */
+    int64_t *lengths; /* (K), out: how many labels of the row count */
+    int32_t *labels;  /* (K, longest), out */
+    int64_t *starts;  /* (K, longest), out: the first frame of each label in the likeliest alignment */
+    int64_t *ends;    /* (K, longest), out: the frame after its last */
+} ost_ctc_reading;
+
+OST_API void ost_ctc_read(const ost_ctc *beam, const ost_ctc_reading *reading);
 
 /* ---- Elementwise functions, for tests of their error ------------------------------------------------------------- */
 

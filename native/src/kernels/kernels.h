@@ -16,6 +16,15 @@ struct Engine {
     virtual bool write(const ost_writing &writing, int threads) = 0;
 };
 
+struct PrefixBeam {
+    virtual ~PrefixBeam() = default;
+    virtual void advance(int64_t T, const double *frames) = 0;
+    virtual int32_t size(int64_t *longest) const = 0;
+    virtual void came(int32_t *origins, int32_t *labels) const = 0;
+    virtual void fuse(int32_t N, const int32_t *places, const double *extras, const double *gains) = 0;
+    virtual void read(const ost_ctc_reading &reading) const = 0;
+};
+
 struct Kernels {
     bool (*recurrent_forward)(const ost_layer *layers, int count, int threads);
     bool (*recurrent_backward)(const ost_layer *layers, int count, int threads);
@@ -24,6 +33,7 @@ struct Kernels {
     bool (*dropout)(const ost_dropping &dropping, int threads);
     bool (*update)(ost_update &update, int threads);
     std::unique_ptr<Engine> (*engine)(const ost_model &model, int threads);
+    std::unique_ptr<PrefixBeam> (*prefix_beam)(const ost_ctc_options &options);
     void (*apply)(int function, int64_t n, const float *x, float *y);
 };
 

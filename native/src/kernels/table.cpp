@@ -12,6 +12,7 @@ bool output(const ost_output &output, int threads);
 bool dropout(const ost_dropping &dropping, int threads);
 bool update(ost_update &update, int threads);
 std::unique_ptr<Engine> engine(const ost_model &model, int threads);
+std::unique_ptr<PrefixBeam> prefix_beam(const ost_ctc_options &options);
 
 namespace {
 
@@ -26,6 +27,6 @@ void apply(int function, int64_t n, const float *x, float *y) {
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {recurrent_forward, recurrent_backward, multiply, output, dropout, update, engine, apply};
+const Kernels kernels = {recurrent_forward, recurrent_backward, multiply, output, dropout, update, engine, prefix_beam, apply};
 
 }  // namespace ost::OST_ISA

@@ -4,6 +4,7 @@ Everything here checks what it passes on: the core itself checks nothing. ``avai
 without one the rest raises ``NativeError``, and the package goes on with numpy and torch.
 """
 
+from ostinato.kernels.native.ctc import PrefixBeam
 from ostinato.kernels.native.dropout import drop
 from ostinato.kernels.native.engine import LayerWeights, NativeEngine, Written
 from ostinato.kernels.native.library import (
@@ -24,6 +25,7 @@ __all__ = [
     "LayerWeights",
     "NativeEngine",
     "OutputGradients",
+    "PrefixBeam",
     "Trained",
     "Written",
     "apply",
