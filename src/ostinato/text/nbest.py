@@ -1,0 +1,222 @@
+"""N-best lists of a recogniser or translator: JSON Lines, or text tables in Kaldi's way. Bad lists are named and left out."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from ostinato.config import did_you_mean
+from ostinato.errors import TextError
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One reading of an utterance."""
+
+    text: str
+    scores: Mapping[str, float]
+    """By name; a list of a word's scores each is their sum."""
+
+
+@dataclass(frozen=True)
+class NBest:
+    """The hypotheses of one utterance, in the order they came in."""
+
+    id: str
+    hypotheses: tuple[Hypothesis, ...]
+    reference: str | None
+    where: str
+    """File and line."""
+
+
+@dataclass
+class Lists:
+    """What files hold, and what is wrong with the rest of them."""
+
+    lists: list[NBest] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """One line each: file, line, what came and what was expected."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of the scores, which are those of every hypothesis."""
+        return list(self.lists[0].hypotheses[0].scores) if self.lists else []
+
+
+Tables = Mapping[str, Mapping[str, tuple[str, str]]]
+
+
+def read_lists(
+    paths: Sequence[str | Path], *, references: str | Path | None = None, scores: Mapping[str, str | Path] | None = None
+) -> Lists:
+    """The lists of files, plain or .gz; ``-`` is standard input.
+
+    JSON Lines, a list a line: ``{"id", "ref", "hyps": [{"text", NAME: number or a number for each word}]}``, or only the
+    hypotheses, ``[{"text", "score"}]``; ids are then the line numbers. Kaldi's tables: ``utterance-N words``, scores in
+    tables of their own, ``utterance-N number``, by name in ``scores``. ``references``, ``utterance words``, come before those
+    of the lists. What is wrong with a list stands in ``problems``; raises TextError when no list is left, or a table of
+    scores or references cannot be read.
+    """
+    reader = _Reader(
+        {name: _table(path) for name, path in (scores or {}).items()}, _table(references) if references else {}
+    )
+    for path in map(str, paths):
+        try:
+            reader.read(path)
+        except TextError as error:
+            reader.found.problems.append(str(error))
+    found = reader.found
+    if not found.lists:
+        raise TextError(found.problems[0] if found.problems else "there is no list; expected one a line")
+    return found
+
+
+def byte_lines(path: str) -> Iterator[bytes]:
+    """The lines of a file, without their ends. Raises TextError when it cannot be read."""
+    try:
+        with ExitStack() as stack:
+            file = sys.stdin.buffer if path == "-" else stack.enter_context(Path(path).open("rb"))
+            if path.endswith(".gz"):
+                file = cast(BinaryIO, stack.enter_context(gzip.open(file)))
+            for line in file:
+                yield line.rstrip(b"\r\n")
+    except FileNotFoundError:
+        folder = Path(path).parent
+        near = did_you_mean(Path(path).name, [one.name for one in folder.iterdir()] if folder.is_dir() else [])
+        raise TextError(f"no such file: {path}{near or '; expected n-best lists'}") from None
+    except (OSError, EOFError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise TextError(f"cannot read {path}: {reason}; expected a text file, plain or .gz") from None
+
+
+def _decoded(line: bytes, where: str) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        bad = line[error.start]
+        raise TextError(f"{where}: byte {error.start + 1} is 0x{bad:02x}, not UTF-8; expected UTF-8 text") from None
+
+
+def _table(path: str | Path) -> dict[str, tuple[str, str]]:
+    """``key rest`` lines of a file: the rest and the place, by key. Raises TextError on a key that comes twice."""
+    table: dict[str, tuple[str, str]] = {}
+    for number, line in enumerate(byte_lines(str(path)), 1):
+        where = f"{path}, line {number}"
+        key, _, rest = _decoded(line, where).strip().partition(" ")
+        if key in table:
+            raise TextError(f"{where}: {key!r} comes again; expected every utterance once")
+        if key:
+            table[key] = (rest.strip(), where)
+    return table
+
+
+class _Reader:
+    def __init__(self, scores: Tables, references: Mapping[str, tuple[str, str]]) -> None:
+        self.found = Lists()
+        self._scores, self._references = scores, references
+        self._ids: dict[str, str] = {}
+
+    def read(self, path: str) -> None:
+        """The lists of one file; its first letter says which kind it is."""
+        before, lines = len(self.found.lists) + len(self.found.problems), byte_lines(path)
+        table: dict[str, list[Hypothesis]] = {}
+        for number, line in enumerate(lines, 1):
+            where = f"{path}, line {number}"
+            if not line.strip():
+                continue
+            try:
+                text = _decoded(line, where)
+                if text.lstrip()[0] in "{[":
+                    self._add(self._from_json(text, number, where))
+                else:
+                    self._add_line(text, where, table)
+            except TextError as error:
+                self.found.problems.append(str(error))
+        for key, hypotheses in table.items():
+            self._try(NBest(key, tuple(hypotheses), None, f"{path}, utterance {key}"))
+        if len(self.found.lists) + len(self.found.problems) == before:
+            raise TextError(f"{path} is empty; expected n-best lists, one a line")
+
+    def _try(self, one: NBest) -> None:
+        try:
+            self._add(one)
+        except TextError as error:
+            self.found.problems.append(str(error))
+
+    def _add(self, one: NBest) -> None:
+        """Keep a list that fits to those before it."""
+        if one.id in self._ids:
+            raise TextError(f"{one.where}: id {one.id!r} comes again, first in {self._ids[one.id]}; expected it once")
+        wanted = self.found.names or list(one.hypotheses[0].scores)
+        for n, hypothesis in enumerate(one.hypotheses, 1):
+            if {*hypothesis.scores} != {*wanted}:
+                shown = ", ".join(hypothesis.scores) or "none"
+                raise TextError(f"{one.where}: hypothesis {n} has the scores {shown}; expected {', '.join(wanted)}")
+        ordered = tuple(Hypothesis(h.text, {name: h.scores[name] for name in wanted}) for h in one.hypotheses)
+        reference = self._references.get(one.id, (one.reference,))[0]
+        self._ids[one.id] = one.where
+        self.found.lists.append(NBest(one.id, ordered, reference, one.where))
+
+    def _from_json(self, line: str, number: int, where: str) -> NBest:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise TextError(f"{where} is not JSON: {error}; expected one list a line") from None
+        record = {"hyps": record} if isinstance(record, list) else record
+        name, reference, hypotheses = str(record.get("id", number)), record.get("ref"), record.get("hyps")
+        if not isinstance(hypotheses, list) or not hypotheses:
+            found = "an empty list" if hypotheses == [] else f"{hypotheses!r:.40}"
+            raise TextError(f"{where}: hyps is {found}; expected one hypothesis or more")
+        if not isinstance(reference, str | None):
+            raise TextError(f"{where}: ref is {reference!r:.40}; expected a string")
+        read = tuple(_hypothesis(one, f"{where}, hypothesis {n}") for n, one in enumerate(hypotheses, 1))
+        return NBest(name, read, reference, where)
+
+    def _add_line(self, line: str, where: str, table: dict[str, list[Hypothesis]]) -> None:
+        """A line of Kaldi's table."""
+        key, _, text = line.strip().partition(" ")
+        name, dash, rank = key.rpartition("-")
+        if not dash or not rank.isdecimal():
+            raise TextError(f"{where}: {key[:40]!r} is no hypothesis; expected JSON, or utterance-N and its words")
+        scores = {}
+        for score, values in self._scores.items():
+            value, place = values.get(key, ("", where))
+            scores[score] = _number(value, f"{place}, {key}, score {score}") if value else math.nan
+            if not value:
+                raise TextError(f"{where}: {key} has no score {score}; expected one in its table")
+        table.setdefault(name, []).append(Hypothesis(" ".join(text.split()), scores))
+
+
+def _hypothesis(record: Any, where: str) -> Hypothesis:
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        raise TextError(f"{where} is {record!r:.60}; expected an object with text and scores")
+    text = " ".join(record["text"].split())
+    words = len(text.split())
+    scores = {name: _sum(value, words, f"{where}, score {name}") for name, value in record.items() if name != "text"}
+    return Hypothesis(text, scores)
+
+
+def _sum(value: Any, words: int, where: str) -> float:
+    """A score, or the sum of one for each word and, it may be, one for the end."""
+    if not isinstance(value, list):
+        return _number(value, where)
+    if len(value) not in (words, words + 1):
+        raise TextError(f"{where} has {len(value)} numbers for {words} words; expected {words}, or one more for the end")
+    return math.fsum(_number(part, where) for part in value)
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise TextError(f"{where} is {value!r:.40}; expected a finite number")
+    return number
