@@ -46,7 +46,7 @@ LAW: dict[str, set[str]] = {
     "translator": BASICS | {"config", "architectures", "bundle", "engine", "decode", "text"},
     "captioner": BASICS | {"config", "architectures", "bundle", "data", "engine", "decode", "text", "images"},
     "sound": BASICS | {"config", "data"},
-    "recogniser": BASICS | {"config", "architectures", "bundle", "data", "engine", "decode", "text", "sound"},
+    "recogniser": BASICS | {"config", "architectures", "bundle", "ctc", "data", "engine", "decode", "text", "sound"},
     "pictures": BASICS,
     "loading": BASICS
     | {"config", "architectures", "bundle", "language_model", "translator", "classifier", "captioner"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ostinato.architectures import RecogniserConfig
 from ostinato.bundle import Bundle, load_kind
+from ostinato.ctc import Fusion, Labels, decode
 from ostinato.data.sounds import resample
 from ostinato.decode.collapse import GreedyPath, Spelled
 from ostinato.engine.recogniser import RecogniserEngine
@@ -41,7 +42,7 @@ class Transcript:
     seconds: float
     """Of the sound."""
     logprob: float
-    """Of the path that was taken, in nats."""
+    """In nats: of the likeliest path, or of the text over all its paths where a beam has searched for it."""
 
 
 class Recogniser:
@@ -62,25 +63,45 @@ class Recogniser:
             )
         self.engine = RecogniserEngine(model, tensors, tokenizer.boundary_id)
         self.model, self.tokenizer = model, tokenizer
+        characters = [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)]
+        self.labels = Labels(tuple(characters), tokenizer.boundary_id)
+        """What the columns of ``logits`` mean, for a search with models of the language."""
         self.training: dict[str, Any] = dict(training or {})
 
-    def transcribe(self, sound: str | Path | NDArray[Any], rate: int | None = None) -> Transcript:
+    def transcribe(
+        self,
+        sound: str | Path | NDArray[Any],
+        rate: int | None = None,
+        *,
+        beam: int = 1,
+        fusions: Sequence[Fusion] = (),
+    ) -> Transcript:
         """What is said in a WAV file, or in samples ``(n,)`` of which 1 is full scale, ``rate`` of them a second.
 
-        Another rate than the model's is resampled, several channels are mixed down. Raises SoundError when the sound
-        cannot be read.
+        Another rate than the model's is resampled, several channels are mixed down. The likeliest path is taken; with a
+        ``beam`` of more, or with ``fusions`` (models of the language, over ``labels``), the best text is searched for.
+        Raises SoundError when the sound cannot be read, ConfigError on a setting out of range.
         """
-        samples = self._samples(sound, rate)
-        spectrum = self.engine.spectrum
-        words = Words(self)
-        found = words.hear(self.engine.logits(spectrum.whole(samples))) + words.finish()
-        seconds = len(samples) / spectrum.rate
-        return Transcript(" ".join(word.text for word in found), tuple(found), seconds, words.logprob)
+        samples, spectrum = self._samples(sound, rate), self.engine.spectrum
+        logits, seconds = self.engine.logits(spectrum.whole(samples)), len(samples) / spectrum.rate
+        if beam == 1 and not fusions:
+            words = Words(self)
+            found = words.hear(logits) + words.finish()
+            return Transcript(" ".join(word.text for word in found), tuple(found), seconds, words.logprob)
+        (best,) = decode(logits, self.labels, width=beam, fusions=fusions)
+        return Transcript(
+            best.text, tuple(self._word(span.text, span.start, span.end) for span in best.words), seconds, best.acoustic
+        )
+
+    def _word(self, text: str, first: int, end: int) -> Word:
+        """From step ``first`` up to, but without, step ``end``."""
+        at = self.engine.spectrum.seconds
+        return Word(text, round(at(first), 3), round(at(end), 3))
 
     def logits(self, sound: str | Path | NDArray[Any], rate: int | None = None) -> Floats:
-        """Scores ``(T, V)``, before the softmax, of the characters in each step, for a search of one's own.
+        """Scores ``(T, V)``, before the softmax, of ``labels`` in each step, for a search of one's own.
 
-        The blank is ``tokenizer.boundary_id``. Arguments and errors are those of ``transcribe``.
+        Arguments and errors are those of ``transcribe``.
         """
         return self.engine.logits(self.engine.spectrum.whole(self._samples(sound, rate)))
 
@@ -140,8 +161,7 @@ class Words:
     """Scores of steps to words, block after block, by the likeliest path."""
 
     def __init__(self, recogniser: Recogniser) -> None:
-        self._seconds = recogniser.engine.spectrum.seconds
-        self._decode = recogniser.tokenizer.decode
+        self._word, self._decode = recogniser._word, recogniser.tokenizer.decode
         self._path = GreedyPath(recogniser.engine.blank)
         self._begun: list[Spelled] = []
 
@@ -171,7 +191,7 @@ class Words:
             return []
         text, first, last = self.partial, self._begun[0], self._begun[-1]
         self._begun = []
-        return [Word(text, round(self._seconds(first.step), 3), round(self._seconds(last.step + 1), 3))]
+        return [self._word(text, first.step, last.step + 1)]
 
 
 def checked(samples: NDArray[Any]) -> Floats:

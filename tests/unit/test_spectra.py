@@ -41,7 +41,9 @@ def brute(samples: np.ndarray, rate: int, mels: int, stack: int) -> np.ndarray:
     return found
 
 
-@pytest.mark.parametrize(("rate", "mels", "stack", "count"), [(8000, 9, 3, 1501), (8000, 8, 1, 240), (11_025, 12, 2, 7)])
+@pytest.mark.parametrize(
+    ("rate", "mels", "stack", "count"), [(8000, 9, 3, 1501), (8000, 8, 1, 240), (11_025, 12, 2, 7)]
+)
 def test_steps_are_what_the_definition_says(rate: int, mels: int, stack: int, count: int) -> None:
     found = LogMel(rate, mels, stack).whole(draw(count))
     np.testing.assert_allclose(found, brute(draw(count), rate, mels, stack), atol=2e-3)

@@ -24,7 +24,7 @@ from ostinato.models.recogniser import RecurrentRecogniser
 from ostinato.pipeline import settings as names
 from ostinato.pipeline.task import Task
 from ostinato.recogniser import Recogniser
-from ostinato.score.edits import character_edits, word_edits
+from ostinato.score.wer import Errors, word_errors
 from ostinato.sound import read_wav
 from ostinato.text.tokenizer import TokenizerOptions, build, to_json
 from ostinato.text.transcripts import Spoken, read_transcripts
@@ -52,13 +52,13 @@ class TranscribeTask(Task):
         """Raises TextError, SoundError or ConfigError when lists or recordings cannot be used, or are too few."""
         self._settings = names.SpeechSettings(**names.part(names.SpeechSettings, given))
         text = names.TextSettings(**names.part(names.TextSettings, given))
-        _check_level(text.level)
+        _check_text(text)
         self._texts = [Path(name).name for name in texts]
         lines = _parts(texts, text)
         rate = self._settings.sample_rate or read_wav(lines["train"][0].path)[1]
         check_range("sample_rate", rate, *RATES)
         self._spectrum = LogMel(rate, self._settings.mels, self._settings.stack)
-        options = TokenizerOptions("char", text.vocab, text.min_count, text.lower)
+        options = TokenizerOptions("char", text.vocab, text.min_count)
         self._options, self._tokenizer = options, _learn(lines["train"], options)
         settings = self._settings
         self._mixing = Mixing(settings.join, settings.pause, settings.noise, settings.speed)
@@ -79,7 +79,7 @@ class TranscribeTask(Task):
                 sounds.append(quantised(read_wav(line.path, self._spectrum.rate)[0]))
             except SoundError as error:
                 raise SoundError(f"{line.place}: {error}") from None
-            ids.append(self._tokenizer.encode(line.text.lower() if self._options.lower else line.text))
+            ids.append(self._tokenizer.encode(line.text))
             self._check(sounds[-1], ids[-1], line, part)
         return Recordings(_ragged(sounds), Ragged.of(ids), self._spectrum, int(self._tokenizer.encode(" ")[0]))
 
@@ -170,7 +170,9 @@ class TranscribeTask(Task):
             if part in summary:
                 count = summary[part]["recordings"]
                 pairs = list(zip(self._meant[part], self._heard(tensors, part, count), strict=False))
-                rates = {"wer": word_edits(pairs).rate, "cer": character_edits(pairs).rate}
+                words = Errors.total_of(word_errors(meant.split(), heard.split()) for meant, heard in pairs)
+                chars = Errors.total_of(word_errors(meant, heard) for meant, heard in pairs)
+                rates = {"words": words.words, "wer": words.rate, "cer": chars.rate}
                 found[part] = {**summary[part], **rates}
         return tensors, found
 
@@ -181,9 +183,14 @@ class TranscribeTask(Task):
         return [recogniser.transcribe(data.plain(index), rate).text for index in range(min(count, len(data)))]
 
 
-def _check_level(level: str) -> None:
-    if level not in ("auto", "char"):
-        raise ConfigError(f"level is {level!r}; a recogniser spells in characters: leave it out")
+def _check_text(settings: names.TextSettings) -> None:
+    if settings.level not in ("auto", "char"):
+        raise ConfigError(f"level is {settings.level!r}; a recogniser spells in characters: leave it out")
+    if settings.lower or settings.pretokenized:
+        name = "lower" if settings.lower else "pretokenized"
+        raise ConfigError(
+            f"{name} is for words, and a recogniser spells in characters: write the texts so, leave it out"
+        )
 
 
 def _parts(texts: Sequence[str], settings: names.TextSettings) -> dict[str, list[Spoken]]:
