@@ -12,6 +12,7 @@ from typing import IO
 
 from ostinato.cli.arguments import Flag, TextFile, for_terminal
 from ostinato.ctc import LabelModel
+from ostinato.engine import BidirectionalEngine
 from ostinato.errors import ConfigError, SoundError
 from ostinato.language_model import load as load_language_model
 from ostinato.recogniser import Recogniser, Transcript, Word, load
@@ -85,7 +86,7 @@ def transcribe(
 def _language(recogniser: Recogniser, folder: Path, weight: float, bonus: float) -> LabelModel:
     """A language model that is asked at every character."""
     model = load_language_model(folder)
-    if not isinstance(model.engine, RecurrentModel):
+    if isinstance(model.engine, BidirectionalEngine):
         raise ConfigError(f"{folder} reads texts in both directions; expected a model that reads forward: train one")
     return LabelModel(model.engine, model.tokenizer, recogniser.labels, weight=weight, bonus=bonus)
 

@@ -109,9 +109,7 @@ def line_search(lists: Sequence[Candidates], weights: Weights, direction: Weight
     return float((left[widest] + right[widest]) / 2), fewest
 
 
-def envelope(
-    heights: NDArray[np.float64], slopes: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def envelope(heights: NDArray[np.float64], slopes: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Which of the lines ``height + slope * t`` is the highest, from left to right, and from which ``t`` on.
 
     The first begins at minus infinity. Of equal lines the first given counts.

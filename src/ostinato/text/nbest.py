@@ -208,9 +208,7 @@ def _sum(value: Any, words: int, where: str) -> float:
     if not isinstance(value, list):
         return _number(value, where)
     if len(value) not in (words, words + 1):
-        raise TextError(
-            f"{where} has {len(value)} numbers for {words} words; expected {words}, or one more for the end"
-        )
+        raise TextError(f"{where} has {len(value)} numbers for {words} words; expected {words}, or one more for the end")
     return math.fsum(_number(part, where) for part in value)
 
 
