@@ -188,9 +188,7 @@ def _check_text(settings: names.TextSettings) -> None:
         raise ConfigError(f"level is {settings.level!r}; a recogniser spells in characters: leave it out")
     if settings.lower or settings.pretokenized:
         name = "lower" if settings.lower else "pretokenized"
-        raise ConfigError(
-            f"{name} is for words, and a recogniser spells in characters: write the texts so, leave it out"
-        )
+        raise ConfigError(f"{name} is for words, and a recogniser spells: write the texts so, and leave it out")
 
 
 def _parts(texts: Sequence[str], settings: names.TextSettings) -> dict[str, list[Spoken]]:
