@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from modelling import EVERYTHING, PLAIN, close, draw, randomise, small as layers
+from modelling import EVERYTHING, PLAIN, close, draw, randomise
+from modelling import small as layers
 from speech import RATE, recordings, small
 
 from ostinato.architectures.recogniser import RecogniserConfig, recogniser_tensors
