@@ -12,7 +12,7 @@ import speech
 from runs import Outcome, command, flags
 
 import ostinato
-from ostinato.ctc import LabelModel
+from ostinato.ctc import LabelModel, Labels
 from ostinato.errors import ConfigError, SoundError
 from ostinato.pipeline.listener import Listener
 from ostinato.recogniser import Recogniser
@@ -131,8 +131,8 @@ def test_a_beam_with_a_language_model(both: Path, data: Path, tmp_path: Path) ->
     text = tmp_path / "said.txt"
     text.write_text("abcd abcd\nabcd\n" * 200, "utf-8")
     lm = ostinato.train(text, out=tmp_path / "lm", level="char", hidden=16, steps=60, threads=1)
-    with pytest.raises(ConfigError, match="the language model has no token"):
-        LabelModel(lm.engine, lm.tokenizer, ostinato.load(both).labels.__class__(("x", "y"), 0))
+    with pytest.raises(ConfigError, match="the language model has no token 'y'"):
+        LabelModel(lm.engine, lm.tokenizer, Labels(("x", "y"), 0))
     recogniser = ostinato.load(both)
     sound = speech.say("abcd", np.random.default_rng(4))
     plain = recogniser.transcribe(sound, speech.RATE, beam=4)
@@ -163,7 +163,8 @@ def test_streamed_files(capsys: Capture, forward: Path, data: Path, monkeypatch:
     sound = data / lines(data)[-1][0]
     whole = ostinato.load(forward).transcribe(sound)
     assert ok(command(capsys, ["transcribe", forward, sound, "--stream"])) == f"{sound}\t{whole.text}\n"
-    words = [json.loads(line) for line in ok(command(capsys, ["transcribe", forward, sound, "--stream", "--json"])).splitlines()]
+    printed = ok(command(capsys, ["transcribe", forward, sound, "--stream", "--json"])).splitlines()
+    words = [json.loads(line) for line in printed]
     assert [word["text"] for word in words] == whole.text.split()
     assert all(word["start"] < word["end"] <= word["heard"] <= whole.seconds + 0.1 for word in words)
     assert words[0]["heard"] < whole.seconds  # before the sound has ended
@@ -179,7 +180,9 @@ def test_streamed_files(capsys: Capture, forward: Path, data: Path, monkeypatch:
     assert ok(command(capsys, ["transcribe", forward, "-", "--stream"])) == f"-\t{whole.text}\n"
 
 
-def test_a_bad_file_does_not_stop_the_others(capsys: Capture, both: Path, forward: Path, data: Path, tmp_path: Path) -> None:
+def test_a_bad_file_does_not_stop_the_others(
+    capsys: Capture, both: Path, forward: Path, data: Path, tmp_path: Path
+) -> None:
     good = data / "valid" / "0.wav"
     cut = tmp_path / "cut.wav"
     cut.write_bytes(good.read_bytes()[:-50])
@@ -210,7 +213,7 @@ def test_wrong_use(capsys: Capture, both: Path, forward: Path, data: Path, tmp_p
         assert outcome.status == 1
         assert message in outcome.message
     assert "this wants a model that writes" in command(capsys, ["sample", both]).message
-    assert "recogniser" in ok(command(capsys, ["inspect", both])) or "mel bands" in ok(command(capsys, ["inspect", both]))
+    assert "encoder lstm 1 x 24, 16 mel bands, 2 frames a step, 8000 Hz" in ok(command(capsys, ["inspect", both]))
 
 
 def test_samples_that_cannot_be(both: Path) -> None:
@@ -238,8 +241,8 @@ def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_bytes(data: Path, 
     """Dropout, joining, noise and speed are on: all have to go on where they were."""
     settings = {"steps": 12, "dropout": 0.3, "join": 3, "noise": 0.5, "speed": 0.1, "average": 0.9}
     train(data, tmp_path / "whole", **settings)
+    given = {**QUICK, **settings, "valid": str(data / "valid.tsv")}
     with pytest.raises(KeyboardInterrupt):
-        given = {**QUICK, **settings, "valid": str(data / "valid.tsv")}
         ostinato.train(data / "train.tsv", out=tmp_path / "cut", listener=StopAfter(5), **given)
     ostinato.train(out=tmp_path / "cut", resume=True)
     whole, cut = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))

@@ -78,8 +78,7 @@ def test_the_comparison_kills_engines(reader: str, old: str, new: str, monkeypat
     module = mutant("ostinato.engine.recogniser", old, new)
     monkeypatch.setattr(module, "STEPS", 3)
     with pytest.raises((AssertionError, ValueError)):
-        check(module, reader)
-        check_pieces(module)
+        check(module, reader) if reader == "encoder" else check_pieces(module)
 
 
 def test_the_unbroken_engine_lives() -> None:

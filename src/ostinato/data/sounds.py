@@ -16,7 +16,8 @@ from ostinato.types import Floats
 
 FULL = 32768.0
 """What sixteen bits call 1."""
-_ZEROS = 16  # crossings of the sinc on each side
+_ZEROS = 32  # crossings of the sinc on each side
+_CUTOFF = 0.9  # of half the rate: the filter falls from 0.81 to 0.99 of it
 _BETA = 8.6  # of the Kaiser window: what is to be kept out is 80 dB down
 _SPEEDS = 20  # speeds are multiples of 1 / 20: so few that a filter for each is short
 _EDGE = 0.05  # seconds before and after a string, and least pause: time to say a blank and a space in
@@ -52,9 +53,8 @@ def resample(samples: Floats, rate: int, wanted: int) -> Floats:
 def _taps(half: int, behind: float, slow: float) -> Floats:
     """The filter ``(2 half + 1,)`` for a place so far behind the middle sample."""
     x = (np.arange(-half, half + 1) - behind) / slow
-    cutoff = 1.0 - 2.0 / _ZEROS  # the filter falls over this much below half the rate
     inside = np.sqrt(np.maximum(0.0, 1.0 - (x / _ZEROS) ** 2))
-    taps = cutoff * np.sinc(cutoff * x) * np.i0(_BETA * inside) / np.i0(_BETA) * (np.abs(x) <= _ZEROS)
+    taps = _CUTOFF * np.sinc(_CUTOFF * x) * np.i0(_BETA * inside) / np.i0(_BETA) * (np.abs(x) <= _ZEROS)
     return cast(Floats, (taps / taps.sum()).astype(np.float32))
 
 
