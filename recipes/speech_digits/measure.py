@@ -2,9 +2,9 @@
 
     python measure.py MODEL DATA [LM]
 
-DATA is what strings.py wrote. LM is a language model of characters, trained on ``numbers.txt``, which
-``python measure.py --numbers FILE`` writes: the digits in random order, every one as likely as any other after any, so it
-knows how digits are spelled and not which come next. Its weight and bonus are the best of a few on the held-out strings.
+DATA is what strings.py wrote. LM is a language model of characters, trained on what ``python measure.py --numbers FILE``
+writes: the digits in random order, every one as likely as any other after any, so it knows how digits are spelled and
+not which come next. Its weight and bonus are the best of a few on the held-out strings.
 
 Prints one JSON object. Rates are in percent, with the 95% interval of a bootstrap over strings; the real-time factor is
 of one thread, sound read and spectrum made; lateness, of a model that streams, is how much later than its digit
