@@ -24,7 +24,7 @@ def say(text: str, rng: np.random.Generator, rate: int = RATE) -> np.ndarray:
     """A letter is 60 to 90 ms of its tone, 20 ms apart from the next; noise is under all of it."""
     parts = [np.zeros(rate // 50)]
     for letter in text:
-        time = np.arange(int(rng.uniform(0.06, 0.09) * rate)) / rate
+        time = np.arange(int(rng.uniform(0.06, 0.09) * (3 if letter == " " else 1) * rate)) / rate
         tone = 0.0 if letter == " " else np.sin(2 * np.pi * TONES[letter] * time + rng.uniform(0, 6))
         parts += [rng.uniform(0.1, 0.4) * tone * np.hanning(len(time)), np.zeros(rate // 50)]
     samples = np.concatenate(parts)

@@ -2,7 +2,7 @@
 
     python measure.py MODEL DATA [LM]
 
-DATA is what strings.py wrote. LM is a language model of characters, trained on what ``python measure.py --numbers FILE``
+DATA is what strings.py wrote. LM is a language model of characters, trained on what ``measure.py --numbers FILE``
 writes: the digits in random order, every one as likely as any other after any, so it knows how digits are spelled and
 not which come next. Its weight and bonus are the best of a few on the held-out strings.
 

@@ -23,7 +23,7 @@ QUICK: dict[str, Any] = {
     "task": "transcribe", "mels": 16, "layers": 1, "hidden": 24, "threads": 1, "dropout": 0.0, "speed": 0.0,
     "average": 0.0, "evaluations": 2,
 }  # fmt: skip
-SOLVES: dict[str, Any] = {**QUICK, "lr": 0.02, "join": 2, "pause": 0.3, "steps": 220}
+SOLVES: dict[str, Any] = {**QUICK, "lr": 0.02, "join": 3, "pause": 0.5, "steps": 400}
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_a_beam_with_a_language_model(both: Path, data: Path, tmp_path: Path) ->
     plain = recogniser.transcribe(sound, speech.RATE, beam=4)
     assert plain.text == recogniser.transcribe(sound, speech.RATE).text
     assert plain.logprob >= recogniser.transcribe(sound, speech.RATE).logprob  # of all paths, not of one
-    strong = LabelModel(lm.engine, lm.tokenizer, recogniser.labels, weight=3.0, bonus=0.0)
+    strong = LabelModel(lm.engine, lm.tokenizer, recogniser.labels, weight=30.0, bonus=0.0)
     odd = speech.say("abd", np.random.default_rng(5))
     assert recogniser.transcribe(odd, speech.RATE).text == "abd"
     assert recogniser.transcribe(odd, speech.RATE, beam=16, fusions=[strong]).text != "abd"

@@ -99,6 +99,6 @@ def test_the_same_generator_mixes_the_same() -> None:
 
 def test_sixteen_bits_hold_what_fits() -> None:
     np.testing.assert_array_equal(
-        quantised(np.array([0.0, 0.5, -1.0, 1.0, 7.0, -7.0, 1.4 / 32768], np.float32)),
-        np.array([0, 16384, -32768, 32767, 32767, -32768, 1]),
+        quantised(np.array([0.0, 0.5, -1.0, 1.0, 7.0, -7.0, 1.6 / 32768], np.float32)),
+        np.array([0, 16384, -32768, 32767, 32767, -32768, 2]),
     )
