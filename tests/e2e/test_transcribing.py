@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,7 @@ def test_streamed_files(capsys: Capture, forward: Path, data: Path, monkeypatch:
     assert words[0]["heard"] < whole.seconds  # before the sound has ended
 
     class Input:
-        buffer = sound.open("rb")
+        buffer = io.BytesIO(sound.read_bytes())
 
         @staticmethod
         def isatty() -> bool:
