@@ -48,12 +48,15 @@ LAW: dict[str, set[str]] = {
     "translator": BASICS | {"config", "architectures", "bundle", "engine", "decode", "text"},
     "captioner": BASICS | {"config", "architectures", "bundle", "data", "engine", "decode", "text", "images"},
     "lattice": BASICS | {"config", "text", "score"},
+    "sound": BASICS | {"config", "data"},
+    "recogniser": BASICS | {"config", "architectures", "bundle", "ctc", "data", "engine", "decode", "text", "sound"},
     "pictures": BASICS,
     "loading": BASICS
-    | {"config", "architectures", "bundle", "language_model", "translator", "classifier", "captioner"},
+    | {"config", "architectures", "bundle", "language_model", "translator", "classifier", "captioner"}
+    | {"recogniser"},
     "pipeline": BASICS
     | {"config", "architectures", "text", "data", "models", "training", "bundle", "score", "pictures"}
-    | {"language_model", "translator", "captioner", "images", "loading"},
+    | {"language_model", "translator", "captioner", "images", "recogniser", "sound", "loading"},
 }
 
 # module prefix: the libraries it may import; the longest prefix counts

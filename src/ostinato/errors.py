@@ -21,6 +21,10 @@ class LatticeError(OstinatoError):
     """A lattice cannot be read, written or searched: damaged, cyclic, in parts, of an unknown format."""
 
 
+class SoundError(OstinatoError):
+    """A sound cannot be read: missing, cut, of an unknown format, without a sample."""
+
+
 class BundleError(OstinatoError):
     """A model folder (or a file that goes with it) is missing, damaged, foreign, or does not fit."""
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ostinato import bundle
-from ostinato.architectures import CaptionerConfig, ClassifierConfig, TranslatorConfig
+from ostinato.architectures import CaptionerConfig, ClassifierConfig, RecogniserConfig, TranslatorConfig
 from ostinato.bundle import Bundle
 from ostinato.captioner import Captioner, captioner
 from ostinato.classifier import Classifier, classifier
 from ostinato.config import ModelConfig
 from ostinato.language_model import LanguageModel, language_model
+from ostinato.recogniser import Recogniser, recogniser
 from ostinato.translator import Translator, translator
 
 _FACES: Mapping[type[Any], Callable[[Any], Any]] = {
@@ -20,10 +21,11 @@ _FACES: Mapping[type[Any], Callable[[Any], Any]] = {
     TranslatorConfig: translator,
     ClassifierConfig: classifier,
     CaptionerConfig: captioner,
+    RecogniserConfig: recogniser,
 }
 
 
-def load(folder: str | Path) -> LanguageModel | Translator | Classifier | Captioner:
+def load(folder: str | Path) -> LanguageModel | Translator | Classifier | Captioner | Recogniser:
     """The model in a folder that ``train`` or ``export`` made: a LanguageModel, or what else its task asks for.
 
     Raises BundleError when it is missing, damaged or foreign.
@@ -31,7 +33,7 @@ def load(folder: str | Path) -> LanguageModel | Translator | Classifier | Captio
     return face_of(bundle.load(folder))
 
 
-def face_of(found: Bundle[Any]) -> LanguageModel | Translator | Classifier | Captioner:
+def face_of(found: Bundle[Any]) -> LanguageModel | Translator | Classifier | Captioner | Recogniser:
     """The Python face of a model folder as read. Raises BundleError when its files do not belong together."""
-    face: LanguageModel | Translator | Classifier | Captioner = _FACES[type(found.model)](found)
+    face: LanguageModel | Translator | Classifier | Captioner | Recogniser = _FACES[type(found.model)](found)
     return face

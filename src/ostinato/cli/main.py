@@ -27,6 +27,7 @@ VERBS = {
     "classify": "Let a classifier say the label of every line.",
     "caption": "Let a model say what images show.",
     "lattice": "Lattices of a speech recogniser: search, rescore, prune, convert.",
+    "transcribe": "Speech to text, with times, whole or while it comes.",
     "inspect": "Sizes of a model; pictures of its gradients and gates.",
     "export": "A copy of a model to ship; in eight bits at a quarter of the size.",
     "data": "Named corpora: list, fetch, verify.",

@@ -116,10 +116,16 @@ def _caption_results(scores: Mapping[str, Any]) -> str:
     )
 
 
+def _transcribe_results(scores: Mapping[str, Any]) -> str:
+    errors = f"{scores['wer']:.2%} of words wrong, {scores['cer']:.2%} of characters, " if "wer" in scores else ""
+    return f"{errors}{scores['bits_per_char']:.4f} bits per character ({scores['recordings']:,} recordings)"
+
+
 _RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "lm": _language_results,
     "dialogue": _language_results,
     "translate": _translation_results,
     "classify": _classify_results,
     "caption": _caption_results,
+    "transcribe": _transcribe_results,
 }

@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ostinato.architectures.classifier import check_poolings
+from ostinato.architectures.recogniser import MELS, STACKS
+from ostinato.architectures.recogniser import RATES as SAMPLE_RATES
 from ostinato.architectures.translator import ATTENTIONS
 from ostinato.config import ACTIVATIONS, CELLS, ModelConfig, Regularisers, check_choice, check_range, did_you_mean
 from ostinato.errors import ConfigError
 from ostinato.training.settings import OPTIMISERS, SCHEDULES, TrainingConfig
 
-TASKS = ("lm", "dialogue", "translate", "classify", "caption")
+TASKS = ("lm", "dialogue", "translate", "classify", "caption", "transcribe")
 CLASS_WEIGHTS = ("none", "balanced")
 LEVELS = ("auto", "char", "byte", "word", "bpe", "unigram")
 DEVICES = ("auto", "cpu", "cuda")
@@ -172,6 +174,36 @@ class CaptionSettings:
 
 
 @dataclass(frozen=True)
+class SpeechSettings:
+    """Of ``--task transcribe``: what is heard of a sound, and what training makes of recordings."""
+
+    sample_rate: int | None = None
+    """Samples a second that sounds are brought to; default: those of the first recording."""
+    mels: int = 40
+    """Bands of the mel scale that are heard."""
+    stack: int = 2
+    """Frames of 10 ms that are read as one step: more are faster, but a step says one character at most."""
+    join: int = 1
+    """In training, most recordings that are joined to one string; 1 is off."""
+    pause: float = 0.3
+    """In training, longest pause between joined recordings, in seconds."""
+    noise: float = 0.0
+    """In training, share of the strings that noise is mixed into, 5 to 30 dB below the speech."""
+    speed: float = 0.1
+    """In training, recordings are played up to so much faster or slower, pitch and all; 0 is off."""
+
+    def __post_init__(self) -> None:
+        if self.sample_rate is not None:
+            check_range("sample_rate", self.sample_rate, *SAMPLE_RATES)
+        check_range("mels", self.mels, *MELS)
+        check_range("stack", self.stack, *STACKS)
+        check_range("join", self.join, 1, 64)
+        check_range("pause", self.pause, 0.0, 10.0)
+        check_range("noise", self.noise, 0.0, 1.0)
+        check_range("speed", self.speed, 0.0, 0.5)
+
+
+@dataclass(frozen=True)
 class ShapeSettings:
     """Short ways to say several things at once, and where to run."""
 
@@ -211,6 +243,7 @@ _GROUPS = {
     "Classification": ClassifySettings,
     "Text": TextSettings,
     "Captions": CaptionSettings,
+    "Speech": SpeechSettings,
     "Model": ModelConfig,
     "Translation": TranslatorSettings,
     "Attention": AttentionSettings,
@@ -234,6 +267,7 @@ _ONLY: Mapping[type, tuple[str, ...]] = {
     ClassifySettings: ("classify",),
     TranslatorSettings: ("translate",),
     CaptionSettings: ("caption",),
+    SpeechSettings: ("transcribe",),
     AttentionSettings: ("translate", "caption"),
 }
 """Groups that mean something to some tasks only."""

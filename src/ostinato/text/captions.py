@@ -32,13 +32,13 @@ def read_captions(files: Sequence[str | Path]) -> list[Captioned]:
     """
     found = []
     for file in map(Path, files):
-        for number, line in enumerate(_lines(Corpus([file])), start=1):
+        for number, line in enumerate(listed_lines(Corpus([file])), start=1):
             if line.strip():
                 found.append(_captioned(line, file.parent, f"{file}, line {number}"))
     return found
 
 
-def _lines(corpus: Corpus) -> Iterator[str]:
+def listed_lines(corpus: Corpus) -> Iterator[str]:
     """The lines of a text, without their ends."""
     rest = ""
     for chunk in corpus.chunks():
@@ -54,15 +54,18 @@ def _captioned(line: str, folder: Path, place: str) -> Captioned:
     caption = " ".join(columns[0].split())
     if not caption:
         raise TextError(f"{place} has no caption of {path!r}; expected one after the tab, or leave the line out")
-    return Captioned(_inside(path, place), caption, folder, place)
+    return Captioned(inside(path, place, "image"), caption, folder, place)
 
 
-def _inside(path: str, place: str) -> str:
-    """``path`` without detours. Raises TextError when it is empty or leads out of its folder."""
+def inside(path: str, place: str, what: str) -> str:
+    """``path`` of a file of the kind ``what``, without detours.
+
+    Raises TextError, which names ``place``, when it is empty or leads out of its folder.
+    """
     plain = posixpath.normpath(path) if path.strip() else ""
     if not plain or plain == ".":
-        raise TextError(f"{place} names no image; expected its path before the tab")
+        raise TextError(f"{place} names no {what}; expected its path before the tab")
     # A backslash, a colon and NUL are separators, drives and the end of a name to some systems.
     if plain.startswith(("/", "../")) or plain == ".." or any(mark in plain for mark in "\\:\0"):
-        raise TextError(f"{place}: {path!r} leads out of the folder of the images; expected a path inside of it")
+        raise TextError(f"{place}: {path!r} leads out of the folder of the {what}s; expected a path inside of it")
     return plain

@@ -1,0 +1,148 @@
+"""Word error rates of a recogniser on strings of digits, greedy and by the beam; how fast it is, and how late.
+
+    python measure.py MODEL DATA [LM]
+
+DATA is what strings.py wrote. LM is a language model of characters, trained on what ``measure.py --numbers FILE``
+writes: the digits in random order, every one as likely as any other after any, so it knows how digits are spelled and
+not which come next. Its weight and bonus are the best of a few on the held-out strings.
+
+Prints one JSON object. Rates are in percent, with the 95% interval of a bootstrap over strings; the real-time factor is
+of one thread, sound read and spectrum made; lateness, of a model that streams, is how much later than its digit
+ends a word is told.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ostinato.ctc import Fusion, LabelModel
+from ostinato.language_model import load as load_language_model
+from ostinato.recogniser import Recogniser, load
+from ostinato.score.wer import Errors, confidence_interval, word_errors
+from ostinato.sound import read_wav
+from ostinato.text.transcripts import read_transcripts
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+WIDTH = 16
+WEIGHTS, BONUSES = (0.25, 0.5, 1.0), (0.0, 0.5)
+BLOCK = 0.02
+"""Seconds of sound that a stream gets at once."""
+
+
+@dataclass(frozen=True)
+class Strings:
+    """Sounds of a list, what is said in them, and when each digit ends."""
+
+    sounds: list[np.ndarray[Any, Any]]
+    texts: list[str]
+    ends: list[list[float]]
+
+
+def read(path: Path, rate: int) -> Strings:
+    """The strings of a list that strings.py wrote."""
+    lines = read_transcripts([path])
+    times = [line.split("\t")[2].split() for line in path.read_text("utf-8").splitlines()]
+    ends = [[float(span.split("-")[1]) for span in spans] for spans in times]
+    return Strings([read_wav(line.path, rate)[0] for line in lines], [line.text for line in lines], ends)
+
+
+def hear(model: Recogniser, strings: Strings, beam: int = 1, fusions: Sequence[Fusion] = ()) -> list[Errors]:
+    """The errors of each string."""
+    rate = model.model.sample_rate
+    heard = [model.transcribe(sound, rate, beam=beam, fusions=fusions).text for sound in strings.sounds]
+    return [word_errors(text.split(), found.split()) for text, found in zip(strings.texts, heard, strict=True)]
+
+
+def summary(errors: Sequence[Errors]) -> dict[str, Any]:
+    """Rate, interval, and what kinds of errors there are."""
+    total = Errors.total_of(errors)
+    low, high = confidence_interval([each.total for each in errors], [each.words for each in errors])
+    kinds = {"substitutions": total.substitutions, "deletions": total.deletions, "insertions": total.insertions}
+    interval = [round(100 * low, 2), round(100 * high, 2)]
+    return {"wer": round(100 * total.rate, 2), "interval": interval, "words": total.words, **kinds}
+
+
+def tuned(model: Recogniser, folder: str, valid: Strings) -> tuple[LabelModel, dict[str, float]]:
+    """The language model with the weight and bonus of fewest errors on held-out strings; of as few, the first."""
+    lm, found = load_language_model(folder), []
+    for weight in WEIGHTS:
+        for bonus in BONUSES:
+            fusion = LabelModel(lm.engine, lm.tokenizer, model.labels, weight=weight, bonus=bonus)
+            errors = Errors.total_of(hear(model, valid, WIDTH, [fusion])).total
+            found.append((errors, len(found), fusion, {"weight": weight, "bonus": bonus}))
+    _, _, fusion, values = min(found, key=lambda each: each[:2])
+    return fusion, values
+
+
+def speed(model: Recogniser, strings: Strings) -> dict[str, float]:
+    """Seconds of computing for each second of sound, the median of three rounds and all of them."""
+    seconds = sum(map(len, strings.sounds)) / model.model.sample_rate
+    rounds = []
+    for _ in range(3):
+        start = time.process_time()
+        hear(model, strings)
+        rounds.append((time.process_time() - start) / seconds)
+    return {"real_time_factor": round(float(np.median(rounds)), 4), "least": round(min(rounds), 4)}
+
+
+def lateness(model: Recogniser, strings: Strings) -> dict[str, Any]:
+    """How much later than its digit ends, in seconds, a word is told, and its last letter heard.
+
+    Of strings that were heard right, and of their last word nothing: that is told when the sound has ended.
+    """
+    size, told, spelled = int(BLOCK * model.model.sample_rate), [], []
+    for sound, text, ends in zip(strings.sounds, strings.texts, strings.ends, strict=True):
+        listening, heard = model.listen(), []
+        for at in range(0, len(sound), size):
+            heard += [(word, listening.seconds) for word in listening.hear(sound[at : at + size])]
+        words = [*(word for word, _ in heard), *listening.finish()]
+        if [word.text for word in words] == text.split():
+            told += [when - end for (_, when), end in zip(heard, ends, strict=False)]
+            spelled += [word.end - end for word, end in zip(words, ends, strict=True)]
+    return {"word told": _spread(told), "last letter": _spread(spelled)}
+
+
+def _spread(seconds: Sequence[float]) -> dict[str, float]:
+    low, middle, high = np.quantile(seconds, [0.1, 0.5, 0.9]).round(3).tolist()
+    return {"words": len(seconds), "10%": low, "median": middle, "90%": high}
+
+
+def main(folder: str, data: str, lm: str | None = None) -> None:
+    """Measure everything."""
+    model = load(folder)
+    rate = model.model.sample_rate
+    parts = {name: read(Path(data) / f"{name}.tsv", rate) for name in ("valid", "test", "noisy")}
+    report: dict[str, Any] = {"model": model.model.describe(), "parameters": model.training["parameters"]}
+    report |= {name: model.training[name] for name in ("steps", "epochs", "cpu_seconds", "seed", "threads")}
+    report["greedy"] = {name: summary(hear(model, parts[name])) for name in ("test", "noisy")}
+    report["beam"] = {name: summary(hear(model, parts[name], WIDTH)) for name in ("test", "noisy")}
+    if lm is not None:
+        fusion, values = tuned(model, lm, parts["valid"])
+        found = {name: summary(hear(model, parts[name], WIDTH, [fusion])) for name in ("test", "noisy")}
+        report["beam and language model"] = {**values, **found}
+    report["speed"] = speed(model, parts["test"])
+    if model.model.streams:
+        report["lateness"] = lateness(model, parts["test"])
+    print(json.dumps(report, indent=1))
+
+
+def write_numbers(path: str) -> None:
+    """Strings of 1 to 7 digits, a line each."""
+    rng = np.random.default_rng(5)
+    lines = [" ".join(rng.choice(WORDS, int(rng.integers(1, 8)))) for _ in range(4000)]
+    Path(path).write_text("\n".join(lines) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--numbers":
+        write_numbers(sys.argv[2])
+    else:
+        main(*sys.argv[1:])

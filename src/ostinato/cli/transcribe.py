@@ -1,0 +1,135 @@
+"""``ostinato transcribe``: speech to text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from json import dumps
+from pathlib import Path
+from typing import IO
+
+from ostinato.cli.arguments import Flag, TextFile, for_terminal
+from ostinato.ctc import LabelModel
+from ostinato.engine import BidirectionalEngine
+from ostinato.errors import ConfigError, SoundError
+from ostinato.language_model import load as load_language_model
+from ostinato.recogniser import Recogniser, Transcript, Word, load
+from ostinato.sound import opened, stream_wav
+
+WIDTH = 16
+"""Of the beam with a language model: texts of a few words have few rivals."""
+BLOCK = 0.1
+"""Seconds of a stream that are read at once."""
+
+
+def transcribe(
+    model: Path,
+    *sounds: TextFile,
+    beam: int | None = None,
+    lm: Path | None = None,
+    weight: float = 0.5,
+    bonus: float = 0.5,
+    stream: Flag = False,
+    json: Flag = False,
+) -> None:
+    """Transcribe WAV files: a line each, with the file, a tab, and what is said in it.
+
+    A file that cannot be read is reported and does not stop the others; the exit status is then 1. Several channels are
+    mixed down to one, another rate than the model's is resampled.
+
+    Parameters
+    ----------
+    model
+        The folder of a model trained with --task transcribe.
+    sounds
+        WAV files: PCM of 8, 16, 24 or 32 bits, or floats; with --stream also - for standard input.
+    beam
+        Texts that a search keeps; 1 takes the likeliest character of each step. Default: 1, with --lm 16.
+    lm
+        The folder of a language model of characters, which knows what is likely to be said.
+    weight
+        With --lm: what its log-probability counts.
+    bonus
+        With --lm: what each character adds, since a language model favours short texts.
+    stream
+        Read a file as it comes and show each word as soon as it has ended; the model has to read forward only
+        (--no-bidirectional), and the rate has to be the model's.
+    json
+        One JSON object a file: file, text, seconds, logprob, and words with text, start and end in seconds. With
+        --stream one a word: file, text, start, end, and heard, the seconds of sound that were read by then.
+    """
+    if not sounds:
+        raise ConfigError("no sound was given; name one or more WAV files")
+    if "-" in sounds and not stream:
+        raise ConfigError("standard input is read as it comes: give --stream, or name WAV files")
+    if stream and (lm is not None or beam not in (None, 1)):
+        raise ConfigError("--stream shows words that stay as they are: it takes no --beam and no --lm; leave them out")
+    recogniser = load(model)
+    fusions = [] if lm is None else [_language(recogniser, lm, weight, bonus)]
+    width = (WIDTH if fusions else 1) if beam is None else beam
+    failed = False
+    for name in sounds:
+        try:
+            if stream:
+                _stream(recogniser, name, json=json)
+            else:
+                _show(name, recogniser.transcribe(name, beam=width, fusions=fusions), json=json)
+        except SoundError as error:
+            failed = True
+            print(f"ostinato: {error}", file=sys.stderr)
+    if failed:
+        sys.exit(1)
+
+
+def _language(recogniser: Recogniser, folder: Path, weight: float, bonus: float) -> LabelModel:
+    """A language model that is asked at every character."""
+    model = load_language_model(folder)
+    if isinstance(model.engine, BidirectionalEngine):
+        raise ConfigError(f"{folder} reads texts in both directions; expected a model that reads forward: train one")
+    return LabelModel(model.engine, model.tokenizer, recogniser.labels, weight=weight, bonus=bonus)
+
+
+def _stream(recogniser: Recogniser, name: str, *, json: bool) -> None:
+    """Show words as they end: a JSON object each, or on a line that begins with the file's name."""
+    listening, begun = recogniser.listen(), False
+
+    def show(words: Sequence[Word]) -> None:
+        nonlocal begun
+        for word in words:
+            if json:
+                heard = round(listening.seconds, 3)
+                print(dumps({"file": name, **asdict(word), "heard": heard}, ensure_ascii=False), flush=True)
+            else:
+                text = for_terminal(word.text) if sys.stdout.isatty() else word.text
+                print(f" {text}" if begun else f"{name}\t{text}", end="", flush=True)
+            begun = True
+
+    try:
+        with _source(name) as file:
+            for samples in stream_wav(file, recogniser.model.sample_rate, name, BLOCK):
+                show(listening.hear(samples))
+            show(listening.finish())
+            if not (begun or json):
+                print(f"{name}\t", end="")
+                begun = True
+    finally:
+        if begun and not json:
+            print(flush=True)
+
+
+@contextmanager
+def _source(name: str) -> Iterator[IO[bytes]]:
+    """A file, or standard input, which stays open."""
+    if name == "-":
+        yield sys.stdin.buffer
+        return
+    with opened(Path(name)) as file:
+        yield file
+
+
+def _show(name: str, found: Transcript, *, json: bool) -> None:
+    line = dumps({"file": name, **asdict(found)}, ensure_ascii=False) if json else f"{name}\t{found.text}"
+    # What a model makes up must not steer a terminal.
+    print(for_terminal(line) if sys.stdout.isatty() else line, flush=True)

@@ -1,0 +1,229 @@
+"""The task of ``--task transcribe``: recordings and what is said in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ostinato.architectures.recogniser import RATES, RecogniserConfig
+from ostinato.config import check_range
+from ostinato.data.ragged import Ragged
+from ostinato.data.sounds import Mixing, quantised
+from ostinato.data.spectra import LogMel
+from ostinato.errors import ConfigError, SoundError, TextError
+from ostinato.models.recogniser import RecurrentRecogniser
+from ostinato.pipeline import settings as names
+from ostinato.pipeline.task import Task
+from ostinato.recogniser import Recogniser
+from ostinato.score.wer import Errors, word_errors
+from ostinato.sound import read_wav
+from ostinato.text.tokenizer import TokenizerOptions, build, to_json
+from ostinato.text.transcripts import Spoken, read_transcripts
+from ostinato.training.objective import Objective
+from ostinato.training.plan import Plan
+from ostinato.training.plan_transcribe import RecordingsSize, plan
+from ostinato.training.recognising import HeldOutRecordings, Recordings, SpellObjective, needed_steps
+from ostinato.types import Tokenizer
+
+MOST_SECONDS = 60.0
+"""Of a recording to train on: a batch of longer ones is more than most machines hold."""
+SHOWN = 3
+"""Held-out recordings that are transcribed to show how training goes."""
+_PARTS = {"train": "to train on", "valid": "held out", "test": "to test on"}
+
+
+class TranscribeTask(Task):
+    """Recordings and what is said in them, and the plan for a recogniser."""
+
+    plan: Plan[RecogniserConfig]
+    reused = False
+    unit = "characters"
+
+    def __init__(self, texts: Sequence[str], given: Mapping[str, Any]) -> None:
+        """Raises TextError, SoundError or ConfigError when lists or recordings cannot be used, or are too few."""
+        self._settings = names.SpeechSettings(**names.part(names.SpeechSettings, given))
+        text = names.TextSettings(**names.part(names.TextSettings, given))
+        _check_text(text)
+        self._texts = [Path(name).name for name in texts]
+        lines = _parts(texts, text)
+        rate = self._settings.sample_rate or read_wav(lines["train"][0].path)[1]
+        check_range("sample_rate", rate, *RATES)
+        self._spectrum = LogMel(rate, self._settings.mels, self._settings.stack)
+        options = TokenizerOptions("char", text.vocab, text.min_count)
+        self._options, self._tokenizer = options, _learn(lines["train"], options)
+        settings = self._settings
+        self._mixing = Mixing(settings.join, settings.pause, settings.noise, settings.speed)
+        self._data = {part: self._read(some, part) for part, some in lines.items()}
+        self._meant = {part: [line.text for line in some] for part, some in lines.items()}
+        self.fingerprint = _fingerprint(self._data, self._tokenizer)
+        train = self._data["train"]
+        longest = self._spectrum.steps(self._mixing.longest(int(train.sounds.lengths.max()), rate))
+        size = RecordingsSize(len(train), train.seconds, longest, self._tokenizer.vocab_size)
+        found = plan(size, {**asdict(self._settings), **given, "sample_rate": rate})
+        self.plan = replace(found, reasons={"level": "a recogniser spells", **found.reasons})
+
+    def _read(self, lines: Sequence[Spoken], part: str) -> Recordings:
+        """The recordings of a part, checked: each names the line it stands in when it cannot be used."""
+        sounds, ids = [], []
+        for line in lines:
+            try:
+                sounds.append(quantised(read_wav(line.path, self._spectrum.rate)[0]))
+            except SoundError as error:
+                raise SoundError(f"{line.place}: {error}") from None
+            ids.append(self._tokenizer.encode(line.text))
+            self._check(sounds[-1], ids[-1], line, part)
+        return Recordings(_ragged(sounds), Ragged.of(ids), self._spectrum, int(self._tokenizer.encode(" ")[0]))
+
+    def _check(self, sound: NDArray[np.int16], ids: NDArray[np.int64], line: Spoken, part: str) -> None:
+        seconds = len(sound) / self._spectrum.rate
+        if not sound.any():
+            raise SoundError(f"{line.place}: {line.path} is silent, but {line.text[:40]!r} is said to be heard in it")
+        if part == "train" and seconds > MOST_SECONDS:
+            raise SoundError(
+                f"{line.place}: {line.path} has {seconds:.0f} seconds; expected {MOST_SECONDS:.0f} at most to train "
+                "on: cut it at pauses"
+            )
+        shortest = self._mixing.fastest(len(sound)) if part == "train" else len(sound)
+        steps, needed = self._spectrum.steps(shortest), needed_steps(ids)
+        if steps < needed:
+            raise SoundError(
+                f"{line.place}: {line.path} has {steps} steps of {10 * self._settings.stack} ms at its fastest, too "
+                f"few for {len(ids)} characters, which take {needed}; check the text, or lower --stack or --speed"
+            )
+
+    @property
+    def data(self) -> str:
+        """Recordings by part, and how long they are."""
+        counts = [f"{len(data):,} {_PARTS[part]}" for part, data in self._data.items()]
+        train = self._data["train"]
+        return (
+            f"recordings: {', '.join(counts)}; {train.seconds / 60.0:.1f} minutes and {train.chars:,} characters of "
+            f"{self._tokenizer.vocab_size:,} kinds to train on"
+        )
+
+    @property
+    def tokenizer_json(self) -> list[str]:
+        """The one tokenizer."""
+        return [to_json(self._tokenizer)]
+
+    @property
+    def settled(self) -> Mapping[str, Any]:
+        """Those of the text."""
+        return names.settled(self._options)
+
+    @property
+    def chars_per_token(self) -> float:
+        """A token is a character."""
+        return 1.0
+
+    def build(self) -> nn.Module:
+        """A recogniser, told how loud bands are in the mean."""
+        model = RecurrentRecogniser(self.plan.model, self.plan.regularisers, self._tokenizer.boundary_id)
+        mean, scale = self._data["train"].standard()
+        model.input.load_state_dict({"mean": torch.from_numpy(mean), "scale": torch.from_numpy(scale)})
+        return model
+
+    def objective(self, model: Any) -> Objective:
+        """What is said in strings of recordings."""
+        training = self.plan.training
+        return SpellObjective(model, self._data["train"], training.batch, self._mixing, training.seed)
+
+    def held_out(self, part: str) -> HeldOutRecordings | None:
+        """A part of the recordings."""
+        return HeldOutRecordings(self._data[part]) if part in self._data else None
+
+    def scores(self, part: str, measured: Mapping[str, float], size: int) -> dict[str, Any]:
+        """Nats and bits per character; ``finish`` adds errors."""
+        data = self._data[part]
+        count = len(data) if size >= data.chars else len(HeldOutRecordings(data).first(size).data)
+        return {"recordings": count, "chars": size, **measured}
+
+    def about(self) -> dict[str, Any]:
+        """Sizes of model and data."""
+        train = self._data["train"]
+        return {
+            "level": "char",
+            "vocab": self._tokenizer.vocab_size,
+            "texts": self._texts,
+            "train_recordings": len(train),
+            "train_seconds": round(train.seconds, 3),
+            "train_chars": train.chars,
+        }
+
+    def sample(self, tensors: Mapping[str, Any]) -> str | None:
+        """What is heard in the first held-out recordings."""
+        return "; ".join(self._heard(tensors, "valid", SHOWN))
+
+    def finish(self, tensors: Mapping[str, Any], summary: dict[str, Any]) -> tuple[Mapping[str, Any], dict[str, Any]]:
+        """Error rates of the likeliest path, in words and in characters."""
+        found = dict(summary)
+        for part in ("valid", "test"):
+            if part in summary:
+                count = summary[part]["recordings"]
+                pairs = list(zip(self._meant[part], self._heard(tensors, part, count), strict=False))
+                words = Errors.total_of(word_errors(meant.split(), heard.split()) for meant, heard in pairs)
+                chars = Errors.total_of(word_errors(meant, heard) for meant, heard in pairs)
+                rates = {"words": words.words, "wer": words.rate, "cer": chars.rate}
+                found[part] = {**summary[part], **rates}
+        return tensors, found
+
+    def _heard(self, tensors: Mapping[str, Any], part: str, count: int) -> list[str]:
+        """What the model hears in the first recordings of a part, by the engine without torch."""
+        recogniser, data = Recogniser(self.plan.model, tensors, self._tokenizer), self._data[part]
+        rate = self._spectrum.rate
+        return [recogniser.transcribe(data.plain(index), rate).text for index in range(min(count, len(data)))]
+
+
+def _check_text(settings: names.TextSettings) -> None:
+    if settings.level not in ("auto", "char"):
+        raise ConfigError(f"level is {settings.level!r}; a recogniser spells in characters: leave it out")
+    if settings.lower or settings.pretokenized:
+        name = "lower" if settings.lower else "pretokenized"
+        raise ConfigError(f"{name} is for words, and a recogniser spells: write the texts so, and leave it out")
+
+
+def _parts(texts: Sequence[str], settings: names.TextSettings) -> dict[str, list[Spoken]]:
+    """The lines of each part. A share is held out from the end: recordings in some order are the user's to arrange."""
+    lines, share = read_transcripts(texts), settings.valid_share
+    if share is None:
+        parts = {"train": lines, "valid": read_transcripts([settings.valid])}
+    else:
+        cut = len(lines) - max(1, round(share * len(lines)))
+        parts = {"train": lines[:cut], "valid": lines[cut:]}
+    if settings.test is not None:
+        parts["test"] = read_transcripts([settings.test])
+    for part, some in parts.items():
+        if not some:
+            raise TextError(
+                f"there are no recordings {_PARTS[part]}, of {len(lines)} in all; give more, or --valid FILE to hold "
+                "out"
+            )
+    return parts
+
+
+def _learn(lines: Sequence[Spoken], options: TokenizerOptions) -> Tokenizer:
+    """The characters of the texts, and the blank between words, which strings of recordings need."""
+    return build(options, lambda: iter([" ".join(["", *(line.text for line in lines)]) + "\n"]))
+
+
+def _ragged(sounds: Sequence[NDArray[np.int16]]) -> Ragged:
+    ends = np.cumsum([len(sound) for sound in sounds], dtype=np.int64)
+    starts = ends - [len(sound) for sound in sounds]
+    return Ragged(np.concatenate(sounds), np.stack([starts, ends], axis=1))
+
+
+def _fingerprint(data: Mapping[str, Recordings], tokenizer: Tokenizer) -> str:
+    digest = hashlib.blake2b(json.dumps([to_json(tokenizer), sorted(data)]).encode(), digest_size=16)
+    for _, part in sorted(data.items()):
+        for array in (part.sounds.ids, part.sounds.bounds, part.texts.ids, part.texts.bounds):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
