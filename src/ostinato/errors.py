@@ -17,6 +17,10 @@ class ImageError(OstinatoError):
     """An image cannot be read: missing, damaged, too large, of an unknown format."""
 
 
+class MusicError(OstinatoError):
+    """Music cannot be read: missing, damaged, empty, outside of the piano's range."""
+
+
 class BundleError(OstinatoError):
     """A model folder (or a file that goes with it) is missing, damaged, foreign, or does not fit."""
 

@@ -10,13 +10,15 @@ from ostinato.architectures.captioner import CaptionerConfig as CaptionerConfig
 from ostinato.architectures.captioner import captioner_tensors
 from ostinato.architectures.classifier import ClassifierConfig as ClassifierConfig
 from ostinato.architectures.classifier import classifier_tensors
+from ostinato.architectures.composer import ComposerConfig as ComposerConfig
+from ostinato.architectures.composer import composer_tensors
 from ostinato.architectures.translator import TranslatorConfig as TranslatorConfig
 from ostinato.architectures.translator import translator_tensors
 from ostinato.config import ModelConfig
 from ostinato.errors import ConfigError
 
 Shapes = dict[str, tuple[int, ...]]
-Architecture = ModelConfig | TranslatorConfig | ClassifierConfig | CaptionerConfig
+Architecture = ModelConfig | TranslatorConfig | ClassifierConfig | CaptionerConfig | ComposerConfig
 """The description of a model of any kind. Its class also says what such models do (``purpose``, as in "a model that
 ..."), the ``task`` that makes them, and the ``verb`` that uses them."""
 
@@ -26,6 +28,7 @@ KINDS: Mapping[str, type[Architecture]] = {
     "recurrent_translator": TranslatorConfig,
     "recurrent_classifier": ClassifierConfig,
     "recurrent_captioner": CaptionerConfig,
+    "recurrent_composer": ComposerConfig,
 }
 """By the name that a model folder has for it."""
 
@@ -34,6 +37,7 @@ _TENSORS: Mapping[type[Any], Any] = {
     TranslatorConfig: translator_tensors,
     ClassifierConfig: classifier_tensors,
     CaptionerConfig: captioner_tensors,
+    ComposerConfig: composer_tensors,
 }
 
 
