@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ostinato import bundle
-from ostinato.architectures import CaptionerConfig, ClassifierConfig, TranslatorConfig
+from ostinato.architectures import CaptionerConfig, ClassifierConfig, ComposerConfig, TranslatorConfig
 from ostinato.bundle import Bundle
 from ostinato.captioner import Captioner, captioner
 from ostinato.classifier import Classifier, classifier
+from ostinato.composer import Composer, composer
 from ostinato.config import ModelConfig
 from ostinato.language_model import LanguageModel, language_model
 from ostinato.translator import Translator, translator
@@ -20,10 +21,12 @@ _FACES: Mapping[type[Any], Callable[[Any], Any]] = {
     TranslatorConfig: translator,
     ClassifierConfig: classifier,
     CaptionerConfig: captioner,
+    ComposerConfig: composer,
 }
+Face = LanguageModel | Translator | Classifier | Captioner | Composer
 
 
-def load(folder: str | Path) -> LanguageModel | Translator | Classifier | Captioner:
+def load(folder: str | Path) -> Face:
     """The model in a folder that ``train`` or ``export`` made: a LanguageModel, or what else its task asks for.
 
     Raises BundleError when it is missing, damaged or foreign.
@@ -31,7 +34,7 @@ def load(folder: str | Path) -> LanguageModel | Translator | Classifier | Captio
     return face_of(bundle.load(folder))
 
 
-def face_of(found: Bundle[Any]) -> LanguageModel | Translator | Classifier | Captioner:
+def face_of(found: Bundle[Any]) -> Face:
     """The Python face of a model folder as read. Raises BundleError when its files do not belong together."""
-    face: LanguageModel | Translator | Classifier | Captioner = _FACES[type(found.model)](found)
+    face: Face = _FACES[type(found.model)](found)
     return face

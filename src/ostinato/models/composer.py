@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ostinato.architectures.composer import KEYS, ComposerConfig
-from ostinato.config import Regularisers
+from ostinato.config import ModelConfig, Regularisers
 from ostinato.kernels.autograd import linear
 from ostinato.nn.chain import Chain
 from ostinato.nn.dropout import dropout
@@ -39,13 +39,11 @@ class RecurrentComposer(nn.Module):
         super().__init__()
         self.config, self.regularisers = config, regularisers
         layers = config.layers
-        names = ["embedding"] if config.melody == "none" else ["embedding", "melody_embedding"]
-        for name in names:
-            embedding = nn.Embedding(KEYS, layers.embed)
-            initialise_embedding(embedding.weight, layers.hidden[0], tied=False)
-            self.add_module(name, embedding)
+        self.embedding = _embedding(layers)
         with torch.no_grad():
             self.embedding.weight.div_(CHORD**0.5)  # so that their sum is as wide as one token's
+        if config.melody != "none":
+            self.melody_embedding = _embedding(layers)
         self.stack = Stack(layers, regularisers)
         if config.melody == "whole":
             self.melody_stack = Stack(layers, regularisers)
@@ -57,8 +55,8 @@ class RecurrentComposer(nn.Module):
     def readout(self, keys: Tensor, lengths: Tensor) -> Tensor:
         """What the output reads for each step after the first, ``(T, B, R)``, of ``keys (T + 1, B, K)``."""
         options, B = self.regularisers, keys.shape[1]
-        embedding: nn.Embedding = self.embedding
-        x = keys[:-1].to(embedding.weight.dtype) @ embedding.weight
+        weight = self.embedding.weight
+        x = keys[:-1].to(weight.dtype) @ weight
         stacks, inputs, backward = [self.stack], [x], [False]
         if self.config.melody != "none":
             melody = self._melody(keys[1:])
@@ -89,6 +87,12 @@ class RecurrentComposer(nn.Module):
         if self.config.melody != "none":
             each = each * below(sounding)
         return each.sum(1)
+
+
+def _embedding(layers: ModelConfig) -> nn.Embedding:
+    embedding = nn.Embedding(KEYS, layers.embed)
+    initialise_embedding(embedding.weight, layers.hidden[0], tied=False)
+    return embedding
 
 
 def below(keys: Tensor) -> Tensor:

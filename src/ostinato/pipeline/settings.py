@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ostinato.architectures.classifier import check_poolings
+from ostinato.architectures.composer import MELODIES, OUTPUTS
 from ostinato.architectures.translator import ATTENTIONS
 from ostinato.config import ACTIVATIONS, CELLS, ModelConfig, Regularisers, check_choice, check_range, did_you_mean
 from ostinato.errors import ConfigError
 from ostinato.training.settings import OPTIMISERS, SCHEDULES, TrainingConfig
 
-TASKS = ("lm", "dialogue", "translate", "classify", "caption")
+TASKS = ("lm", "dialogue", "translate", "classify", "caption", "music")
 CLASS_WEIGHTS = ("none", "balanced")
 LEVELS = ("auto", "char", "byte", "word", "bpe", "unigram")
 DEVICES = ("auto", "cpu", "cuda")
@@ -168,6 +169,35 @@ class CaptionSettings:
 
 
 @dataclass(frozen=True)
+class MusicSettings:
+    """Of ``--task music``: what a step is, what is known of it, and what is asked."""
+
+    output: str | None = None
+    """How the keys of a step depend on each other, one of OUTPUTS: chain on those above, bernoulli not at all."""
+    chain: int | None = None
+    """Units of the chain that remember the keys above."""
+    melody: str | None = None
+    """What is known of the highest key of each step, one of MELODIES: with past or whole the model harmonises, while it
+    hears a melody or after it has read the whole."""
+    beats: float | None = None
+    """Length of a step in quarter notes, for MIDI: 0.25 is a sixteenth."""
+    transpose: int | None = None
+    """In training, most semitones that a piece is moved by; 0 is off."""
+
+    def __post_init__(self) -> None:
+        if self.output is not None:
+            check_choice("output", self.output, OUTPUTS)
+        if self.melody is not None:
+            check_choice("melody", self.melody, MELODIES)
+        if self.chain is not None:
+            check_range("chain", self.chain, 1, 1 << 12)
+        if self.beats is not None:
+            check_range("beats", self.beats, 1 / 64, 64.0)
+        if self.transpose is not None:
+            check_range("transpose", self.transpose, 0, 48)
+
+
+@dataclass(frozen=True)
 class ShapeSettings:
     """Short ways to say several things at once, and where to run."""
 
@@ -207,6 +237,7 @@ _GROUPS = {
     "Classification": ClassifySettings,
     "Text": TextSettings,
     "Captions": CaptionSettings,
+    "Music": MusicSettings,
     "Model": ModelConfig,
     "Translation": TranslatorSettings,
     "Attention": AttentionSettings,
@@ -220,6 +251,8 @@ CHOICES = {
     "CLASS_WEIGHTS": CLASS_WEIGHTS,
     "CELLS": CELLS,
     "ATTENTIONS": ATTENTIONS,
+    "OUTPUTS": OUTPUTS,
+    "MELODIES": MELODIES,
     "ACTIVATIONS": ACTIVATIONS,
     "OPTIMISERS": OPTIMISERS,
     "SCHEDULES": SCHEDULES,
@@ -230,6 +263,7 @@ _ONLY: Mapping[type, tuple[str, ...]] = {
     ClassifySettings: ("classify",),
     TranslatorSettings: ("translate",),
     CaptionSettings: ("caption",),
+    MusicSettings: ("music",),
     AttentionSettings: ("translate", "caption"),
 }
 """Groups that mean something to some tasks only."""
@@ -326,7 +360,7 @@ def _check_task(task: str, values: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"{next(iter(given))} is for --task {' and '.join(tasks)}; leave it out: the task is {task}"
             )
-    if values.get("label_smoothing") and task in ("lm", "dialogue"):
+    if values.get("label_smoothing") and task in ("lm", "dialogue", "music"):
         raise ConfigError(f"label_smoothing is for --task translate and classify; the task is {task}")
 
 

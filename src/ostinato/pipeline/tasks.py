@@ -14,6 +14,7 @@ _HOMES = {
     "translate": ("ostinato.pipeline.translate", "TranslateTask"),
     "classify": ("ostinato.pipeline.classify", "ClassifyTask"),
     "caption": ("ostinato.pipeline.caption", "CaptionTask"),
+    "music": ("ostinato.pipeline.music", "MusicTask"),
 }
 
 

@@ -41,14 +41,15 @@ class RollObjective(BatchObjective):
         rng = np.random.default_rng((self._seed, place.epoch, place.window))
         chosen = [self._windows[index] for index in self._buckets.indices(place)]
         shifts = rng.integers(-self._transpose, self._transpose + 1, len(chosen))
-        moved = [_moved(*window, int(shift)) for window, shift in zip(chosen, shifts, strict=True)]
+        moved = [_moved(window, int(shift)) for window, shift in zip(chosen, shifts, strict=True)]
         keys, lengths = _tensors(moved, self._device)
         nats = self._model.nats(keys, lengths).sum()
         return Loss(nats, int(lengths.sum()), nats.new_zeros(()), ())
 
 
-def _moved(before: Roll, roll: Roll, by: int) -> tuple[Roll, Roll]:
+def _moved(window: tuple[Roll, Roll], by: int) -> tuple[Roll, Roll]:
     """A window and the step before it, moved together."""
+    before, roll = window
     both = transposed(np.concatenate([before[None], roll]), by)
     return both[0], both[1:]
 
@@ -83,7 +84,9 @@ class HeldOutRolls:
         model.eval()
         try:
             for index in _pieces(order, lengths):
-                keys, some = _tensors([(np.zeros_like(self.rolls[i][0]), self.rolls[i]) for i in index], device_of(model))
+                keys, some = _tensors(
+                    [(np.zeros_like(self.rolls[i][0]), self.rolls[i]) for i in index], device_of(model)
+                )
                 each = model.nats(keys, some).double().cpu().numpy()
                 live = np.arange(len(keys) - 1)[:, None] < some.cpu().numpy()
                 found[index] = np.bincount(np.nonzero(live)[1], each, minlength=len(index))
@@ -104,11 +107,7 @@ def _pieces(order: NDArray[np.intp], lengths: NDArray[np.int64]) -> list[NDArray
     batches, first = [], 0
     while first < len(order):
         count = 1
-        while (
-            first + count < len(order)
-            and count < _BATCH
-            and (count + 1) * lengths[order[first + count]] <= _LONGEST
-        ):
+        while first + count < len(order) and count < _BATCH and (count + 1) * lengths[order[first + count]] <= _LONGEST:
             count += 1
         batches.append(order[first : first + count])
         first += count
