@@ -76,6 +76,7 @@ class ComposerEngine:
             wanted = "no melody" if melody is not None else "a melody"
             raise ConfigError(f"the model was trained with melody {self.model.melody}: it takes {wanted}")
         T, B, _ = uniforms.shape
+        _check_batch(state, B)
         roll = np.zeros((T, B, KEYS), bool)
         ahead = None if melody is None else self.look_ahead(melody)
         for t in range(T):
@@ -111,14 +112,13 @@ class ComposerEngine:
 
     def _read(self, roll: Roll, state: State, melody: Ids | None) -> tuple[Floats, State]:
         """The outputs of the layers before each step of ``roll (T, B, K)``, at least one, and the state after."""
+        _check_batch(state, roll.shape[1])
         before = np.concatenate([state.arrays["keys"][None], roll[:-1].astype(np.float32)])
         h, parts = self._through(before, state, melody)
         return h, State({**parts, "keys": roll[-1].astype(np.float32)})
 
     def _through(self, keys: Floats, state: State, melody: Ids | None) -> tuple[Floats, dict[str, Floats]]:
         """``keys (T, B, K)`` through the layers, from ``state``."""
-        if keys.shape[1] != state.batch:
-            raise ConfigError(f"the state is of {state.batch} pieces; expected one for each of {keys.shape[1]}")
         x = keys @ self._tensors["embedding.weight"]
         if melody is not None:
             x = x + self._embedded(melody)
@@ -176,6 +176,11 @@ class ComposerEngine:
             following = keys & (passed == count)
             a = a + following.astype(np.float32) @ self._tensors["chain.above"]
         return found
+
+
+def _check_batch(state: State, batch: int) -> None:
+    if state.batch != batch:
+        raise ConfigError(f"the state is of {state.batch} pieces; expected one for each of {batch}")
 
 
 def _sounds(logits: NDArray[np.floating], uniforms: NDArray[np.float64], temperature: float) -> Roll:

@@ -1,8 +1,8 @@
 """Tunes in ABC notation (the abc standard 2.1, chapters 3 and 4): where one ends, its header, its bars, its notes.
 
-A file is a text of tunes with a blank line between them; a tune is a header of ``X:`` to ``K:``, and music. Of the music
-what decides pitch and length is read: notes, rests, chords, tuplets, broken rhythm, changes of key, metre and unit. One
-voice only.
+A file is a text of tunes with a blank line between them; a tune is a header of ``X:`` to ``K:``, and music. Of the
+music what decides pitch and length is read: notes, rests, chords, tuplets, broken rhythm, changes of key, metre and
+unit. One voice only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 from ostinato.errors import TextError
@@ -281,13 +282,13 @@ def _signature(value: str) -> dict[str, int]:
     mode = match[3][:3].lower()
     sharps = _SHARPS[match[1]] + {"#": 7, "b": -7, "": 0}[match[2]] + _MODES.get(mode, 0)
     order = "fcgdaeb"
-    return {letter: 1 for letter in order[: max(0, sharps)]} | {letter: -1 for letter in order[::-1][: max(0, -sharps)]}
+    return dict.fromkeys(order[: max(0, sharps)], 1) | dict.fromkeys(order[::-1][: max(0, -sharps)], -1)
 
 
 def intervals(tune: Tune) -> tuple[int, ...]:
     """The melody whatever its key, header and rhythm: the steps from note to note, in semitones."""
     pitches = [note.pitch for note in notes(tune)]
-    return tuple(after - before for before, after in zip(pitches, pitches[1:], strict=False))
+    return tuple(after - before for before, after in pairwise(pitches))
 
 
 def numbered(tunes: Iterator[str] | list[str]) -> str:
