@@ -1,4 +1,5 @@
-"""Files of music to piano rolls and back: JSON by itself, MIDI by symusic, which only this module imports, when needed.
+"""Files of music to piano rolls and back, tunes to sound: JSON by itself, MIDI by symusic, which only this module
+imports, when needed; sound by fluidsynth, a program of its own.
 
 A file is data: its size is looked at before it is read, and the length that it promises before memory is taken.
 """
@@ -7,7 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -207,3 +212,84 @@ def _symusic() -> Any:
 def _line(error: Exception) -> str:
     """What an error says, in a line."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+# Tunes in ABC
+
+
+def write_tune_midi(path: str | Path, tune: str) -> None:
+    """Write a tune in ABC as MIDI, repeats played and chords accompanied, by the abc2midi that symusic brings along.
+
+    Raises MusicError when it is no tune or the file cannot be written, OstinatoError without symusic.
+    """
+    symusic = _symusic()
+    try:
+        with _quiet():
+            score = symusic.Score.from_abc(tune)
+    except (RuntimeError, ValueError) as error:
+        raise MusicError(f"no MIDI of {tune[:40]!r}: {_line(error)}; expected a tune in ABC") from None
+    _write(Path(path), score.dumps_midi())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what a library writes past Python to the standard streams: abc2midi remarks on every odd bar."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(stream) for stream in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+        yield
+    finally:
+        for stream, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, stream)
+            os.close(copy)
+        os.close(nowhere)
+
+
+SOUNDFONTS = (
+    "/usr/share/sounds/sf2",
+    "/usr/share/sounds/sf3",
+    "/usr/share/soundfonts",
+    "/opt/homebrew/share/soundfonts",
+)
+"""Where instruments are looked for."""
+_RENDER_SECONDS = 300.0
+
+
+def find_player() -> tuple[str, str]:
+    """fluidsynth and instruments for it. Raises OstinatoError, saying what to install, when one is not there."""
+    program = shutil.which("fluidsynth")
+    if program is None:
+        raise OstinatoError("sound needs fluidsynth, which is not here; install it (Debian: apt install fluidsynth)")
+    for folder in map(Path, SOUNDFONTS):
+        fonts = sorted(folder.glob("*.sf[23]")) if folder.is_dir() else []
+        if fonts:
+            return program, str(fonts[-1])
+    raise OstinatoError(
+        f"fluidsynth needs a soundfont, none is in {', '.join(SOUNDFONTS)}; install one (Debian: apt install "
+        "timgm6mb-soundfont)"
+    )
+
+
+def write_wav(path: str | Path, midi: str | Path, player: tuple[str, str]) -> None:
+    """Let ``player`` (see ``find_player``) play a MIDI file into a WAV file. Raises OstinatoError when it fails."""
+    program, font = player
+    command = [
+        program,
+        "-n",
+        "-i",
+        "-q",
+        "-r",
+        "44100",
+        "-F",
+        str(Path(path).absolute()),
+        font,
+        str(Path(midi).absolute()),
+    ]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=_RENDER_SECONDS)
+    except (subprocess.SubprocessError, OSError) as error:
+        raise OstinatoError(f"{path}: fluidsynth could not play {midi}: {_line(error)}") from None

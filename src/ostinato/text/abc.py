@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -174,6 +174,7 @@ class _Reader:
         for match in _TOKEN.finditer(self.tune.body):
             self._take(match)
         self._close("||")
+        self.bars[-1:] = [replace(bar, edge=True) for bar in self.bars[-1:]]
         return self
 
     def _take(self, match: re.Match[str]) -> None:

@@ -139,7 +139,7 @@ def _shaped(choices: Choices, width: int) -> ComposerConfig:
 
 def _regularisers(choices: Choices, epochs: float) -> Regularisers:
     """Dropout grows with the number of times the pieces are read; what a chain learns needs more of it."""
-    most = 0.4 if choices.values["output"] == "chain" else 0.2
+    most = 0.4 if choices.values["output"] == "chain" else 0.15
     strength = round(min(most, max(0.0, 0.1 * math.log2(max(1.0, epochs)))), 2)
     strength = choices.choose("dropout", strength, f"the pieces are read {epochs:.0f} times")
     choices.choose("dropout_input", round(strength / 4, 3), "a quarter of dropout")
