@@ -137,7 +137,7 @@ def test_an_epoch_has_every_window_once_and_moves_each_by_its_own_interval() -> 
     assert np.array_equal(again.seen[0][0], model.seen[0][0])
 
 
-def test_held_out_pieces_are_measured_one_by_one_whatever_their_order() -> None:
+def test_held_out_pieces_are_measured_one_by_one_whatever_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     from composing import small
     from modelling import randomise
 
@@ -152,6 +152,11 @@ def test_held_out_pieces_are_measured_one_by_one_whatever_their_order() -> None:
     assert model.training
     assert held_out.measure(model)["nats"] == pytest.approx(sum(alone) / 65, rel=1e-6)
     assert held_out.size == 65
+    monkeypatch.setattr("ostinato.training.composing._LONGEST", 30)
+    cut = HeldOutRolls(rolls).nats(model)
+    assert len(cut) == 6
+    np.testing.assert_allclose(cut[[0, 3, 4, 5]], each[[0, 2, 3, 4]], rtol=1e-5)
+    assert 0.0 < abs(cut[1:3].sum() - each[1]) < 0.1 * each[1]
     assert [len(roll) for roll in held_out.first(46).rolls] == [5, 40, 1]
     assert [len(roll) for roll in held_out.first(2).rolls] == [5]
     assert held_out.seconds(model) > 0

@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ostinato.data.lanes import Place
-from ostinato.data.ragged import Buckets
+from ostinato.data.ragged import Buckets, by_size
 from ostinato.data.rolls import Roll, framed, transposed, windows
 from ostinato.models.composer import RecurrentComposer
 from ostinato.nn.recurrent import States
 from ostinato.training.objective import BatchObjective, Loss, device_of
 
-_BATCH = 16  # pieces measured at once
-_LONGEST = 1 << 12  # steps of a piece that are measured at once
+_STEPS = 1 << 11
+"""Of held-out pieces that are measured at once, padding included."""
+_LONGEST = 1 << 12
+"""Steps of a held-out piece that is measured as a whole; what is longer is measured in windows of so many."""
 
 
 class RollObjective(BatchObjective):
@@ -76,19 +78,16 @@ class HeldOutRolls:
 
     @torch.no_grad()
     def nats(self, model: RecurrentComposer) -> NDArray[np.float64]:
-        """Of each piece ``(n,)``. Nothing is dropped, whatever the mode."""
-        lengths = np.array([len(roll) for roll in self.rolls])
-        order = np.argsort(lengths, kind="stable")
-        found = np.zeros(len(self.rolls))
+        """Of each piece, or window of a long one, ``(n,)``. Nothing is dropped, whatever the mode."""
+        pieces = windows(self.rolls, _LONGEST)
+        found = np.zeros(len(pieces))
         mode = model.training
         model.eval()
         try:
-            for index in _pieces(order, lengths):
-                keys, some = _tensors(
-                    [(np.zeros_like(self.rolls[i][0]), self.rolls[i]) for i in index], device_of(model)
-                )
-                each = model.nats(keys, some).double().cpu().numpy()
-                live = np.arange(len(keys) - 1)[:, None] < some.cpu().numpy()
+            for index in by_size(np.array([len(roll) for _, roll in pieces]), _STEPS):
+                keys, lengths = _tensors([pieces[i] for i in index], device_of(model))
+                each = model.nats(keys, lengths).double().cpu().numpy()
+                live = np.arange(len(keys) - 1)[:, None] < lengths.cpu().numpy()
                 found[index] = np.bincount(np.nonzero(live)[1], each, minlength=len(index))
         finally:
             model.train(mode)
@@ -100,18 +99,6 @@ class HeldOutRolls:
         start = time.perf_counter()
         some.nats(model)
         return (time.perf_counter() - start) * self.size / some.size
-
-
-def _pieces(order: NDArray[np.intp], lengths: NDArray[np.int64]) -> list[NDArray[np.intp]]:
-    """The pieces in batches of about equal length, of so many steps together, a long one by itself."""
-    batches, first = [], 0
-    while first < len(order):
-        count = 1
-        while first + count < len(order) and count < _BATCH and (count + 1) * lengths[order[first + count]] <= _LONGEST:
-            count += 1
-        batches.append(order[first : first + count])
-        first += count
-    return batches
 
 
 def _tensors(pieces: Sequence[tuple[Roll, Roll]], device: torch.device) -> tuple[Tensor, Tensor]:
