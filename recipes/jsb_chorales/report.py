@@ -1,6 +1,6 @@
 """The summaries of ``run.sh`` as a table: nats per step of each run, mean and spread over seeds.
 
-    python report.py OUT/*.json
+python report.py OUT/*.json
 """
 
 from __future__ import annotations

@@ -102,9 +102,7 @@ def played(path: Path, midi: Path, player: tuple[str, str]) -> None:
     path.write_bytes(b"RIFF")
 
 
-def test_the_sound_of_tunes(
-    capfd: Capture, fiddler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sound_of_tunes(capfd: Capture, fiddler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(music, "find_player", lambda: ("fluidsynth", "font"))
     monkeypatch.setattr(music, "write_wav", played)
     arguments = ["sample", fiddler, "--abc", tmp_path / "one.abc", "--prompt", HEADER, "--sound", "--temperature", "0"]

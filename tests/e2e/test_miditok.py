@@ -16,7 +16,7 @@ from ostinato import music
 
 @pytest.mark.filterwarnings("ignore::UserWarning:miditok", "ignore::DeprecationWarning")
 def test_midi_becomes_words_and_words_become_midi(tmp_path: Path) -> None:
-    """As docs/music.md says: the tokens of a file are a line, no token is unknown, and what is written is MIDI again."""
+    """As docs/music.md says: a file is a line, no token is unknown, and what is written is MIDI again."""
     remi, lines = REMI(), []
     for seed in range(8):
         music.write_midi(tmp_path / f"{seed}.mid", [chorale(seed, 8)], 1.0)
@@ -25,7 +25,7 @@ def test_midi_becomes_words_and_words_become_midi(tmp_path: Path) -> None:
     (tmp_path / "pieces.txt").write_text("".join(f"{line}\n" for line in lines))
     names = {name for line in lines for name in line.split()}
     lm = ostinato.train(
-        tmp_path / "pieces.txt", out=tmp_path / "m", level="word", pretokenized=True, valid=str(tmp_path / "pieces.txt"),
+        tmp_path / "pieces.txt", out=tmp_path / "m", valid=str(tmp_path / "pieces.txt"), level="word", pretokenized=True,
         steps=150, hidden=32, embed=16, batch=4, bptt=32, lr=0.02, evaluations=2, threads=1, dropout=0.0,
     )  # fmt: skip
     assert {lm.tokenizer.label(token) for token in range(lm.tokenizer.vocab_size)} >= names

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from mutants.mutate import mutant
 from mutants.test_model_mutants import broken, run
 from parity.test_composer_engine import check, check_draws
 
-from ostinato.errors import NativeError, OstinatoError
+from ostinato.errors import MusicError, NativeError
 
 MODEL, CHAIN = "models/composer.py", "nn/chain.py"
 TESTS = "test_models_composer"
@@ -64,7 +62,7 @@ def test_unbroken_lives(call: str) -> None:
 ENGINES = [
     ("keys[:, ::-1].cumsum(axis=1)[:, ::-1] - keys", "keys[:, ::-1].cumsum(axis=1)[:, ::-1]"),
     ("following = keys & (passed == count)", "following = keys & (passed <= count)"),
-    ("np.tanh(a) @ self._tensors[\"chain.output\"].T\n            found", "(a) @ self._tensors[\"chain.output\"].T\n            found"),
+    ("scores = np.tanh(a) @", "scores = (a) @"),
     ("nats = nats * (passed > 0)", "nats = nats * (passed >= 0)"),
     ("np.where(keys, -logits, logits)", "np.where(keys, logits, -logits)"),
     ("self._embedded(melody[::-1])", "self._embedded(melody)"),
@@ -79,9 +77,13 @@ ENGINES = [
 @pytest.mark.parametrize(("old", "new"), ENGINES)
 def test_the_comparison_kills_engines(old: str, new: str) -> None:
     module = mutant("ostinato.engine.composer", old, new)
-    with pytest.raises(AssertionError):
+
+    def both() -> None:
         check(module, {"melody": "past"})
         check(module, {"melody": "whole"})
+
+    with pytest.raises(AssertionError):
+        both()
 
 
 DRAWING = [
@@ -90,7 +92,7 @@ DRAWING = [
     ("return threshold * temperature < logits", "return threshold * temperature > logits", {}),
     ("np.log1p(-uniforms)", "np.log1p(uniforms)", {}),
     ("+ sounding @ above", "+ 0 * (sounding @ above)", {"melody": "past"}),
-    ("return sounding | (free & _sounds(base", "return sounding | (_sounds(base", {"output": "bernoulli", "melody": "past"}),
+    ("(free & _sounds(base", "(_sounds(base", {"output": "bernoulli", "melody": "past"}),
     ("else np.concatenate([h, ahead[t]]", "else np.concatenate([h, 0 * ahead[t]]", {"melody": "whole"}),
 ]  # fmt: skip
 
@@ -164,12 +166,8 @@ def test_rolls(old: str, new: str) -> None:
         assert np.array_equal(before, roll[0])
         keys, _ = rolls.framed([(before, second), (before, first)])
         assert np.array_equal(keys[1, 1], roll[0])
-        try:
+        with pytest.raises(MusicError, match="here, step 1 has pitch 109; expected 21 to 108"):
             rolls.to_roll([[109]], "here")
-        except OstinatoError as error:
-            assert re.match("here, step 1 has pitch 109; expected 21 to 108", str(error))
-        else:
-            raise AssertionError("109 is not on a piano")
 
-    with pytest.raises((AssertionError, IndexError, OstinatoError)):
+    with pytest.raises((AssertionError, IndexError, MusicError, pytest.fail.Exception)):
         answers()
