@@ -25,7 +25,8 @@ def test_midi_becomes_words_and_words_become_midi(tmp_path: Path) -> None:
     (tmp_path / "pieces.txt").write_text("".join(f"{line}\n" for line in lines))
     names = {name for line in lines for name in line.split()}
     lm = ostinato.train(
-        tmp_path / "pieces.txt", out=tmp_path / "m", valid=str(tmp_path / "pieces.txt"), level="word", pretokenized=True,
+        tmp_path / "pieces.txt", out=tmp_path / "m", valid=str(tmp_path / "pieces.txt"), level="word",
+        pretokenized=True,
         steps=150, hidden=32, embed=16, batch=4, bptt=32, lr=0.02, evaluations=2, threads=1, dropout=0.0,
     )  # fmt: skip
     assert {lm.tokenizer.label(token) for token in range(lm.tokenizer.vocab_size)} >= names
