@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mutants.mutate import mutant
 from mutants.test_model_mutants import broken, run
-from parity.test_composer_engine import check, check_draws
+from parity.test_composer_engine import check, check_draws, few_keys
 
 from ostinato.errors import MusicError, NativeError
 
@@ -92,7 +92,6 @@ DRAWING = [
     ("return threshold * temperature < logits", "return threshold * temperature > logits", {}),
     ("np.log1p(-uniforms)", "np.log1p(uniforms)", {}),
     ("+ sounding @ above", "+ 0 * (sounding @ above)", {"melody": "past"}),
-    ("(free & _sounds(base", "(_sounds(base", {"output": "bernoulli", "melody": "past"}),
     ("else np.concatenate([h, ahead[t]]", "else np.concatenate([h, 0 * ahead[t]]", {"melody": "whole"}),
 ]  # fmt: skip
 
@@ -103,13 +102,24 @@ def test_what_is_drawn_kills_engines(old: str, new: str, case: dict[str, str]) -
         check_draws(mutant("ostinato.engine.composer", old, new), case)
 
 
+def test_keys_above_a_melody_that_may_sound_are_noticed() -> None:
+    import numpy as np
+
+    melody, uniforms = np.full((1, 200), 20), np.random.default_rng(0).random((1, 200, 88))
+    rolls = []
+    for old, new in (("(free & _sounds(base", "(_sounds(base"), ("import annotations", "import annotations")):
+        engine = few_keys(mutant("ostinato.engine.composer", old, new), {"output": "bernoulli", "melody": "past"})
+        rolls.append(engine.compose(uniforms, engine.start(200), 1.0, melody)[0])
+    assert [bool(roll[0, :, 21:].any()) for roll in rolls] == [True, False]
+
+
 def test_the_unbroken_engine_lives() -> None:
     sound = mutant("ostinato.engine.composer", "import annotations", "import annotations")
     check(sound, {"melody": "whole"})
     check_draws(sound, {"melody": "past"})
 
 
-BARS = "C2D/ (3EFG A>B [CE]2 ^F8|c [K:D]C F,4 :|[1 z2 c4|[2 d2 d6|\nM:3/4\nB6|[L:1/4] C3|]\n"
+BARS = "C2D/ (3EFG A>B [CE]2 ^F8|F c [K:D]C F,4 :|[1 z2 c4|[2 d2 d6|\nM:3/4\nB6|[L:1/4] C3|]\n"
 TUNES = [
     ("self._next = Fraction(1)\n        if", "if"),
     ("length *= self._tuplet", "length *= 1"),
