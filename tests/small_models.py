@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ostinato import bundle
-from ostinato.architectures import Architecture, CaptionerConfig, expected_tensors
+from ostinato.architectures import Architecture, CaptionerConfig, ComposerConfig, expected_tensors
 from ostinato.architectures.classifier import ClassifierConfig
 from ostinato.bundle import Weights
 from ostinato.config import ModelConfig
@@ -70,4 +70,13 @@ def write_captioner(folder: Path) -> Path:
     bundle.save(
         folder, model=model, tensors=weights(model), tokenizer_json=to_json(tokens), training={}, card="# A captioner\n"
     )
+    return folder
+
+
+def write_composer(folder: Path, **changes: Any) -> Path:
+    """The folder of a composer with random weights, of so many keys that a few sound at once."""
+    model = ComposerConfig(config(vocab=88), **{"chain": 9, **changes})
+    tensors = weights(model)
+    tensors["output.bias"] -= 4.0
+    bundle.save(folder, model=model, tensors=tensors, tokenizer_json=[], training={}, card="# A composer\n")
     return folder

@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-from small_models import write_captioner, write_classifier, write_folder
+from small_models import write_captioner, write_classifier, write_composer, write_folder
 
 import ostinato
 
@@ -53,10 +53,12 @@ LAW: dict[str, set[str]] = {
     "pictures": BASICS,
     "loading": BASICS
     | {"config", "architectures", "bundle", "language_model", "translator", "classifier", "captioner"}
-    | {"recogniser"},
+    | {"recogniser", "composer"},
     "pipeline": BASICS
     | {"config", "architectures", "text", "data", "models", "training", "bundle", "score", "pictures"}
-    | {"language_model", "translator", "captioner", "images", "recogniser", "sound", "loading"},
+    | {"language_model", "translator", "captioner", "images", "recogniser", "sound", "music", "loading"},
+    "music": BASICS | {"config", "data"},
+    "composer": BASICS | {"config", "architectures", "bundle", "data", "engine", "decode", "music"},
 }
 
 # module prefix: the libraries it may import; the longest prefix counts
@@ -72,6 +74,7 @@ LIBRARIES: dict[str, set[str]] = {
     "training.settings": set(),
     "pictures": {"numpy", "matplotlib"},
     "images": {"numpy", "PIL"},
+    "music": {"numpy", "symusic"},
     "pipeline": {"numpy", "torch"},
     "pipeline.settings": set(),
     "cli": {"numpy", "torch", "cyclopts", "rich", "matplotlib", "sacrebleu"},
@@ -197,6 +200,11 @@ def test_pillow_is_imported_when_an_image_is_read() -> None:
     assert [one for one in ALL if part(one.target) == "PIL" and not one.lazy] == []
 
 
+def test_symusic_is_imported_when_midi_is_read_or_written() -> None:
+    assert {one.source for one in ALL if part(one.target) == "symusic"} == {"music"}
+    assert [one for one in ALL if part(one.target) == "symusic" and not one.lazy] == []
+
+
 def test_no_module_imports_itself_by_a_detour() -> None:
     graph: dict[str, set[str]] = {name: set() for name in MODULES}
     for one in ALL:
@@ -230,7 +238,7 @@ def loaded_after(code: str) -> set[str]:
 
 
 HELP = "from ostinato.cli.main import run\ntry:\n    run([{}])\nexcept SystemExit as end:\n    assert not end.code"
-HEAVY = {"torch", "matplotlib", "PIL", "tokenizers", "onnxruntime", "hypothesis"}
+HEAVY = {"torch", "matplotlib", "PIL", "tokenizers", "onnxruntime", "hypothesis", "symusic"}
 
 
 def test_importing_the_package_costs_next_to_nothing() -> None:
@@ -269,6 +277,15 @@ def test_an_image_is_captioned_without_torch(tmp_path: Path) -> None:
         "assert captioner.caption(image) and captioner.score(image, 'to be') > 0"
     )
     assert not {"torch", "matplotlib"} & loaded_after(code)
+
+
+def test_music_is_composed_without_torch_or_symusic(tmp_path: Path) -> None:
+    folder = write_composer(tmp_path / "model")
+    code = (
+        f"import ostinato\ncomposer = ostinato.load({str(folder)!r})\n"
+        "piece = composer.compose(5, seed=1)\nassert len(piece) == 5 and composer.score(piece) > 0"
+    )
+    assert not {"torch", "matplotlib", "symusic"} & loaded_after(code)
 
 
 def test_a_model_is_exported_without_torch(tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ class SoundError(OstinatoError):
     """A sound cannot be read: missing, cut, of an unknown format, without a sample."""
 
 
+class MusicError(OstinatoError):
+    """Music cannot be read: missing, damaged, empty, outside of the piano's range."""
+
+
 class BundleError(OstinatoError):
     """A model folder (or a file that goes with it) is missing, damaged, foreign, or does not fit."""
 

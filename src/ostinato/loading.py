@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ostinato import bundle
-from ostinato.architectures import CaptionerConfig, ClassifierConfig, RecogniserConfig, TranslatorConfig
+from ostinato.architectures import (
+    CaptionerConfig,
+    ClassifierConfig,
+    ComposerConfig,
+    RecogniserConfig,
+    TranslatorConfig,
+)
 from ostinato.bundle import Bundle
 from ostinato.captioner import Captioner, captioner
 from ostinato.classifier import Classifier, classifier
+from ostinato.composer import Composer, composer
 from ostinato.config import ModelConfig
 from ostinato.language_model import LanguageModel, language_model
 from ostinato.recogniser import Recogniser, recogniser
@@ -22,10 +29,12 @@ _FACES: Mapping[type[Any], Callable[[Any], Any]] = {
     ClassifierConfig: classifier,
     CaptionerConfig: captioner,
     RecogniserConfig: recogniser,
+    ComposerConfig: composer,
 }
+Face = LanguageModel | Translator | Classifier | Captioner | Recogniser | Composer
 
 
-def load(folder: str | Path) -> LanguageModel | Translator | Classifier | Captioner | Recogniser:
+def load(folder: str | Path) -> Face:
     """The model in a folder that ``train`` or ``export`` made: a LanguageModel, or what else its task asks for.
 
     Raises BundleError when it is missing, damaged or foreign.
@@ -33,7 +42,7 @@ def load(folder: str | Path) -> LanguageModel | Translator | Classifier | Captio
     return face_of(bundle.load(folder))
 
 
-def face_of(found: Bundle[Any]) -> LanguageModel | Translator | Classifier | Captioner | Recogniser:
+def face_of(found: Bundle[Any]) -> Face:
     """The Python face of a model folder as read. Raises BundleError when its files do not belong together."""
-    face: LanguageModel | Translator | Classifier | Captioner | Recogniser = _FACES[type(found.model)](found)
+    face: Face = _FACES[type(found.model)](found)
     return face

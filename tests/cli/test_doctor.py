@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError
 import numpy as np
 import pytest
 
+from ostinato import music
 from ostinato.cli import doctor as module
 from ostinato.cli.main import run
 
@@ -67,16 +68,20 @@ def test_what_is_missing_comes_with_the_line_to_type(call, monkeypatch, tmp_path
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setattr(module, "version", missing)
+    monkeypatch.setattr(music.shutil, "which", lambda _: None)
     monkeypatch.setenv("OSTINATO_CACHE", str(tmp_path / "not there"))
     out = call()
     assert 'for training: pip install "ostinato[train]"' in out
     assert 'for pictures: pip install "ostinato[plot]"' in out
     assert 'for reading images: pip install "ostinato[images]"' in out
+    assert 'for MIDI: pip install "ostinato[music]"' in out
+    assert "sound needs fluidsynth, which is not here; install it (Debian: apt install fluidsynth)" in out
     assert "not there, 0.0 MB" in out
     report = json.loads(call("--json"))
     assert report["torch"] is None
     assert report["matplotlib"] is None
     assert report["pillow"] is None
+    assert report["symusic"] is None
 
 
 def test_the_speed_is_that_of_the_product(monkeypatch):

@@ -16,7 +16,7 @@ Capture = pytest.CaptureFixture[str]
     ("word", "message"),
     [
         ("sampel", "no verb 'sampel'; expected one of demo, train, sample, chat, score, fill, translate, classify, "
-         "caption, lattice, inspect, export, data, bench, doctor; did you mean 'sample'?"),
+         "caption, lattice, transcribe, compose, inspect, export, data, bench, doctor; did you mean 'sample'?"),
         ("book.txt", "no verb 'book.txt'; expected one of demo, train"),
     ],
 )  # fmt: skip

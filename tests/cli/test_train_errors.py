@@ -116,6 +116,7 @@ SETTINGS: list[tuple[list[str], str]] = [
     (["--schedule", "plateau"], "plateau needs patience"),
     (["--images", "folder"], "images is for --task caption; leave it out: the task is lm"),
     (["--blind"], "blind is for --task caption"),
+    (["--melody", "whole"], "melody is for --task music; leave it out: the task is lm"),
     (["--config", "none.toml"], "none.toml: no such file"),
     (["--config", "prose.txt"], "prose.txt: not readable as TOML"),
     (["--config", "typo.toml"], "unknown key 'hiden' in typo.toml; did you mean 'hidden'?"),

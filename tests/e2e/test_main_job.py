@@ -67,7 +67,7 @@ def test_a_folder_holds_all_that_was_promised(trained: Path) -> None:
     assert f"{ostinato.load(trained).training['valid']['bits_per_char']:.4f} bits per character" in card
     assert re.search(r"\| training \| \d+\.\d seconds, ", card)
     settings = tomllib.loads((trained / "training" / "run.toml").read_text())
-    groups = ("Attention", "Captions", "Classification", "Speech", "Translation")
+    groups = ("Attention", "Captions", "Classification", "Music", "Speech", "Translation")
     others = {name for name, setting in known_settings().items() if setting.group in groups}
     assert known_settings().keys() - others - settings.keys() <= {"vocab", "valid", "test", "minutes", "epochs"}
     assert not others & settings.keys()

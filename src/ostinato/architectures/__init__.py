@@ -10,6 +10,8 @@ from ostinato.architectures.captioner import CaptionerConfig as CaptionerConfig
 from ostinato.architectures.captioner import captioner_tensors
 from ostinato.architectures.classifier import ClassifierConfig as ClassifierConfig
 from ostinato.architectures.classifier import classifier_tensors
+from ostinato.architectures.composer import ComposerConfig as ComposerConfig
+from ostinato.architectures.composer import composer_tensors
 from ostinato.architectures.recogniser import RecogniserConfig as RecogniserConfig
 from ostinato.architectures.recogniser import recogniser_tensors
 from ostinato.architectures.translator import TranslatorConfig as TranslatorConfig
@@ -18,7 +20,7 @@ from ostinato.config import ModelConfig
 from ostinato.errors import ConfigError
 
 Shapes = dict[str, tuple[int, ...]]
-Architecture = ModelConfig | TranslatorConfig | ClassifierConfig | CaptionerConfig | RecogniserConfig
+Architecture = ModelConfig | TranslatorConfig | ClassifierConfig | CaptionerConfig | RecogniserConfig | ComposerConfig
 """The description of a model of any kind. Its class also says what such models do (``purpose``, as in "a model that
 ..."), the ``task`` that makes them, and the ``verb`` that uses them."""
 
@@ -29,6 +31,7 @@ KINDS: Mapping[str, type[Architecture]] = {
     "recurrent_classifier": ClassifierConfig,
     "recurrent_captioner": CaptionerConfig,
     "recurrent_recogniser": RecogniserConfig,
+    "recurrent_composer": ComposerConfig,
 }
 """By the name that a model folder has for it."""
 
@@ -38,6 +41,7 @@ _TENSORS: Mapping[type[Any], Any] = {
     ClassifierConfig: classifier_tensors,
     CaptionerConfig: captioner_tensors,
     RecogniserConfig: recogniser_tensors,
+    ComposerConfig: composer_tensors,
 }
 
 

@@ -15,6 +15,8 @@ import numpy as np
 
 from ostinato import __version__
 from ostinato.cli.arguments import Flag
+from ostinato.errors import OstinatoError
+from ostinato.music import find_player
 from ostinato.text.sources import cache_folder
 
 SIZE = 512
@@ -27,7 +29,7 @@ INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "neon", "as
 
 
 def doctor(*, json: Flag = False) -> None:
-    """Show what this machine has: Python, processor, numpy, torch, matplotlib, Pillow, folders; what to install.
+    """Show what this machine has: Python, processor, libraries, folders; what to install.
 
     Parameters
     ----------
@@ -43,7 +45,9 @@ def doctor(*, json: Flag = False) -> None:
         "numpy": _numpy(),
         "torch": _torch(),
         "matplotlib": _matplotlib(),
-        "pillow": _pillow(),
+        "pillow": _installed("pillow"),
+        "symusic": _installed("symusic"),
+        "fluidsynth": _player(),
         "cache": _cache(),
         "environment": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(VARIABLES)},
     }
@@ -119,11 +123,20 @@ def _matplotlib() -> dict[str, Any] | None:
     return {"version": matplotlib.__version__}
 
 
-def _pillow() -> dict[str, Any] | None:
+def _installed(library: str) -> dict[str, Any] | None:
     try:
-        return {"version": version("pillow")}
+        return {"version": version(library)}
     except PackageNotFoundError:
         return None
+
+
+def _player() -> dict[str, Any]:
+    """What plays tunes, or why nothing does."""
+    try:
+        program, font = find_player()
+    except OstinatoError as error:
+        return {"missing": str(error)}
+    return {"program": program, "soundfont": font}
 
 
 def _gflops(product: Callable[[], object]) -> float:
@@ -160,6 +173,8 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         *_torch_rows(report["torch"]),
         ("matplotlib", _or_install(report["matplotlib"], "pictures", "plot")),
         ("pillow", _or_install(report["pillow"], "reading images", "images")),
+        ("symusic", _or_install(report["symusic"], "MIDI", "music")),
+        ("fluidsynth", report["fluidsynth"].get("missing") or "{program}, {soundfont}".format(**report["fluidsynth"])),
         ("cache", f"{cache['folder']}, {cache['bytes'] / 1e6:.1f} MB"),
         *((name, value) for name, value in report["environment"].items()),
     ]

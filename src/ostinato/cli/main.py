@@ -28,13 +28,19 @@ VERBS = {
     "caption": "Let a model say what images show.",
     "lattice": "Lattices of a speech recogniser: search, rescore, prune, convert.",
     "transcribe": "Speech to text, with times, whole or while it comes.",
+    "compose": "Let a model compose, or harmonise a melody.",
     "inspect": "Sizes of a model; pictures of its gradients and gates.",
     "export": "A copy of a model to ship; in eight bits at a quarter of the size.",
     "data": "Named corpora: list, fetch, verify.",
     "bench": "How fast this machine trains, writes and scores.",
     "doctor": "What this machine has, and what to install.",
 }
-EXTRAS = {"torch": '"ostinato[train]"', "matplotlib": '"ostinato[plot]"', "PIL": '"ostinato[images]"'}
+EXTRAS = {
+    "torch": '"ostinato[train]"',
+    "matplotlib": '"ostinato[plot]"',
+    "PIL": '"ostinato[images]"',
+    "symusic": '"ostinato[music]"',
+}
 
 app = App(
     name="ostinato",

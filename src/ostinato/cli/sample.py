@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.cli.arguments import Flag, for_terminal
+from ostinato.cli.tunes import MOST_OF_TUNE, write_tunes
 from ostinato.errors import ConfigError
 from ostinato.language_model import LanguageModel, Writing, load
+
+TOKENS = 400
 
 
 def sample(
     model: Path,
     *,
     prompt: str = "",
-    tokens: int = 400,
+    tokens: int | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float = 1.0,
@@ -29,6 +32,8 @@ def sample(
     seed: int | None = None,
     count: int = 1,
     allow_unknown: Flag = False,
+    abc: Path | None = None,
+    sound: Flag = False,
     json: Flag = False,
 ) -> None:
     """Write with a model, from the beginning of a line or after a prompt.
@@ -40,7 +45,8 @@ def sample(
     prompt
         Text to go on from.
     tokens
-        How many tokens to write (characters, bytes, words or pieces of words, as the model has them).
+        How many tokens to write (characters, bytes, words or pieces of words, as the model has them); default: 400, of
+        a tune 4000 at most.
     temperature
         0 always takes the likeliest token, 1 follows the model, more is more surprising.
     top_k
@@ -61,11 +67,18 @@ def sample(
         How many samples to write, with --- between them.
     allow_unknown
         Read characters or words of the prompt that the model never saw as unknown ones.
+    abc
+        Write tunes, each to its own end, into this file in ABC notation. The prompt is the beginning of the header, its
+        lines with their ends; what is no tune is reported and left out.
+    sound
+        With --abc: each tune as .mid too, where the music extra is, and as .wav, where fluidsynth is.
     json
         One JSON object a sample: seed, index, prompt, text, tokens, logprob (nats, under the model itself).
     """
     if count < 1:
         raise ConfigError(f"count is {count}; expected 1 or more")
+    if sound and abc is None:
+        raise ConfigError("--sound plays tunes; give --abc FILE too")
     lm = load(model)
     options: Writing = {
         "temperature": temperature,
@@ -78,6 +91,10 @@ def sample(
         "seed": secrets.randbits(32) if seed is None else seed,
         "allow_unknown": allow_unknown,
     }
+    if abc is not None:
+        write_tunes(lm, abc, prompt, count, MOST_OF_TUNE if tokens is None else tokens, options, sound=sound, json=json)
+        return
+    tokens = TOKENS if tokens is None else tokens
     for index in range(count):
         options["index"] = index
         if json:

@@ -14,24 +14,27 @@ from ostinato import bundle
 from ostinato.architectures import Architecture, expected_tensors
 from ostinato.bundle import Bundle
 from ostinato.cli.arguments import for_terminal
+from ostinato.composer import Composer
 from ostinato.config import ModelConfig
 from ostinato.engine import Engine
 from ostinato.language_model import LanguageModel
 from ostinato.loading import face_of
-from ostinato.pipeline.card import duration, results
+from ostinato.pipeline.card import duration, results, trained_on
 from ostinato.text import tokenizer as tokenizers
 
 
 def sizes(found: Bundle[Any]) -> dict[str, Any]:
     """The report as plain JSON values. Raises BundleError when weights and tokenizers do not belong together."""
     face, parts = face_of(found), _parameters(found.model)  # checks that weights and tokenizers belong together
-    tokenizer = tokenizers.load(found.tokenizer_paths[0])
+    tokens = {}
+    if found.tokenizer_paths:
+        tokenizer = tokenizers.load(found.tokenizer_paths[0])
+        tokens = {"level": tokenizer.level, "vocab": tokenizer.vocab_size}
     files = (bundle.CONFIG, bundle.WEIGHTS, *found.model.tokenizers, bundle.CARD)
     report = {
         "folder": str(found.folder),
         "model": found.model.to_json(),
-        "level": tokenizer.level,
-        "vocab": tokenizer.vocab_size,
+        **tokens,
         "parameters": sum(parts.values()),
         "parts": parts,
         "weights": found.weights,
@@ -41,6 +44,8 @@ def sizes(found: Bundle[Any]) -> dict[str, Any]:
     }
     if isinstance(face, LanguageModel):
         report["state_bytes"] = face.engine.start().nbytes if isinstance(face.engine, Engine) else None
+    if isinstance(face, Composer):
+        report["state_bytes"] = face.engine.start().nbytes
     return report
 
 
@@ -82,7 +87,8 @@ def _tied(model: Any) -> str | None:
 
 def _facts(report: dict[str, Any], model: Architecture) -> Iterator[tuple[str, str]]:
     yield "model", _layers(model) if isinstance(model, ModelConfig) else model.describe()
-    yield "tokens", f"{report['level']}, {report['vocab']:,} of them"
+    if "level" in report:
+        yield "tokens", f"{report['level']}, {report['vocab']:,} of them"
     rows = ", a scale for each row of a matrix" if report["weights"] == "int8" else ""
     yield "weights", f"{report['weights']}{rows}, {_size(report['weights_bytes'])}"
     yield "on disk", _size(report["disk_bytes"])
@@ -116,7 +122,7 @@ def _course(training: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "copy_of" in training:
         yield "copy of", f"{training['copy_of']}, which the figures of training are of"
     if "texts" in training:
-        yield "trained on", f"{training['train_chars']:,} characters of {', '.join(training['texts'])}"
+        yield "trained on", trained_on(training)
     if "seconds" in training:
         seconds, epochs = training["seconds"], training["epochs"]
         yield "training", f"{duration(seconds)}, {epochs:.1f} epochs, {training['steps']:,} steps"

@@ -28,12 +28,12 @@ def parse(block: Block, symbols: Symbols | None = None) -> Lattice:
     arcs: list[Arc] = []
     finals: list[Final] = []
     for line, row in rows:
-        numbers = [block.integer(line, text, "a state") for text in row[:2]] if len(row) > 2 else []
         if len(row) in ((3, 4) if compact else (4, 5)):
             scores, notes = _weight(block, line, row[3:] if compact else row[4:], compact)
             if not compact:
                 notes = {INPUT: row[2]}
-            arcs.append(Arc(line, *numbers, labels.word(line, row[2 if compact else 3]), scores, notes))
+            start, end = (block.integer(line, text, "a state") for text in row[:2])
+            arcs.append(Arc(line, start, end, labels.word(line, row[2 if compact else 3]), scores, notes))
         elif len(row) in (1, 2):
             scores, notes = _weight(block, line, row[1:], compact)
             finals.append(Final(line, block.integer(line, row[0], "a state"), scores, notes))
@@ -116,11 +116,13 @@ def final_arcs(lattice: Lattice) -> list[int]:
     last = lattice.nodes - 1
     arcs = [arc for arc, end in enumerate(lattice.ends.tolist()) if end == last]
     starts = [int(lattice.starts[arc]) for arc in arcs]
-    inputs = lattice.notes.get(INPUT, ("",) * lattice.arcs)
+    inputs: Sequence[str] = lattice.notes.get(INPUT, ("",) * lattice.arcs)
     if any(lattice.words[arc] or inputs[arc] for arc in arcs) or len(set(starts)) < len(starts):
         return []
     if len(arcs) == 1:
-        costs = any(each[arcs[0]] for each in (*lattice.scores.values(), *lattice.notes.values()))
+        costs = any(each[arcs[0]] for each in lattice.scores.values()) or any(
+            each[arcs[0]] for each in lattice.notes.values()
+        )
         others = lattice.firsts[starts[0] + 1] - lattice.firsts[starts[0]] > 1
         return arcs if costs or others else []
     return arcs

@@ -5,7 +5,7 @@ Axes: ``A`` arcs, ``N`` nodes. All scores are natural logarithms, more is better
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -71,7 +71,13 @@ class Lattice:
                 raise LatticeError(f"{self.name}: the scale of {name} is {value}; expected a number")
 
     def _check_sizes(self) -> None:
-        arcs = {"starts": self.starts, "ends": self.ends, "words": self.words, **self.scores, **self.notes}
+        arcs: dict[str, Sized] = {
+            "starts": self.starts,
+            "ends": self.ends,
+            "words": self.words,
+            **self.scores,
+            **self.notes,
+        }
         sizes = {name: len(each) for name, each in arcs.items()}
         if len(set(sizes.values())) != 1:
             raise LatticeError(f"{self.name}: {sizes} entries; expected one of each for every arc")

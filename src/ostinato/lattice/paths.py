@@ -96,7 +96,8 @@ def posteriors(lattice: Lattice, scale: float | None = None) -> Scores:
     for start, end, total in zip(reversed(starts), reversed(ends), reversed(totals), strict=True):
         after[start] = _log_add(after[start], after[end] + total)
     through = np.array(before)[lattice.starts] + totals + np.array(after)[lattice.ends]
-    return np.exp(np.minimum(through - after[0], 0.0))
+    found: Scores = np.exp(np.minimum(through - after[0], 0.0))
+    return found
 
 
 def _log_add(a: float, b: float) -> float:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ _READ = {"V", "U", "N", "L", "start", "end", "base", "tscale", "wdpenalty", *_SC
 """Header fields that become something else than a line of text."""
 _OF_A_WORD = ("W", "v", "d", "a")
 """What a node may say instead of the links that enter it."""
-_FIELD = re.compile(r"""\s*([^\s=]+)=("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?:[^\s\\]|\\.)*)(?=\s|$)""")
+_FIELD = re.compile(r"""\s*([^\s=]+)=("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?!["'])(?:[^\s\\]|\\.)*)(?=\s|$)""")
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
 _TO_ESCAPE = re.compile(r"""[\\\x00-\x20\x7f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]|^["']""")
 
@@ -289,13 +290,13 @@ def _split_by_word(lattice: Lattice) -> Lattice:
     notes = list(zip(*lattice.notes.values(), strict=True)) or [()] * lattice.arcs
     labels = list(zip(lattice.words, notes, strict=True))
     starts, ends = lattice.starts.tolist(), lattice.ends.tolist()
-    kinds: dict[int, dict[object, int]] = {0: {None: 0}}
+    kinds: dict[int, dict[tuple[str, tuple[Any, ...]] | None, int]] = {0: {None: 0}}
     for end, label in zip(ends, labels, strict=True):
         kinds.setdefault(end, {}).setdefault(label, 0)
     count = 0
     for node in range(lattice.nodes):
-        for label in kinds[node]:
-            kinds[node][label] = count
+        for kind in kinds[node]:
+            kinds[node][kind] = count
             count += 1
     arcs = [
         (new, kinds[end][label], arc)

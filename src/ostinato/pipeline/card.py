@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ostinato.architectures import Architecture
+from ostinato.architectures import Architecture, ComposerConfig
 from ostinato.bundle import Weights
 from ostinato.config import ModelConfig
 
@@ -47,11 +47,16 @@ def _card(name: str, about: str, rows: list[tuple[str, str]], usage: list[str], 
 def _usage(name: str, model: Architecture, summary: Mapping[str, Any]) -> list[str]:
     """What may be done with it."""
     first, scoring = next_step(name, model, str(summary.get("task", "lm"))), f"ostinato score {name} FILE"
+    if isinstance(model, ComposerConfig):
+        return [first]
     return [first, scoring] if isinstance(model, ModelConfig) else [f"{first} FILE"]
 
 
 def next_step(folder: str, model: Architecture, task: str) -> str:
     """The command to try first."""
+    if isinstance(model, ComposerConfig):
+        given = "" if model.melody == "none" else " --harmonise melody.mid"
+        return f"ostinato compose {folder}{given} -o piece.mid"
     if not isinstance(model, ModelConfig):
         return f"ostinato {model.verb} {folder}"
     if model.bidirectional:
@@ -69,10 +74,18 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "level" in summary:
         rows.append(("tokens", f"{summary['level']}, {summary['vocab']:,} of them"))
     course = f"{duration(summary['seconds'])}, {summary['epochs']:.1f} epochs, {summary['steps']:,} steps"
-    texts = f"{summary['train_chars']:,} characters of {', '.join(summary['texts'])}"
-    rows += [("trained on", texts), ("training", course)]
+    rows += [("trained on", trained_on(summary)), ("training", course)]
     task = summary.get("task", "lm")
     return rows + [(title, results(task, summary[part])) for part, title in PARTS.items() if part in summary]
+
+
+def trained_on(summary: Mapping[str, Any]) -> str:
+    """How much of what a model was trained on."""
+    if "train_steps" in summary:
+        amount = f"{summary['train_pieces']:,} pieces, {summary['train_steps']:,} steps"
+    else:
+        amount = f"{summary['train_chars']:,} characters"
+    return f"{amount} of {', '.join(summary['texts'])}"
 
 
 PARTS = {"valid": "held out", "test": "test"}
@@ -121,6 +134,10 @@ def _transcribe_results(scores: Mapping[str, Any]) -> str:
     return f"{errors}{scores['bits_per_char']:.4f} bits per character ({scores['recordings']:,} recordings)"
 
 
+def _music_results(scores: Mapping[str, Any]) -> str:
+    return f"{scores['nats_per_step']:.4f} nats per step ({scores['pieces']:,} pieces, {scores['steps']:,} steps)"
+
+
 _RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "lm": _language_results,
     "dialogue": _language_results,
@@ -128,4 +145,5 @@ _RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "classify": _classify_results,
     "caption": _caption_results,
     "transcribe": _transcribe_results,
+    "music": _music_results,
 }

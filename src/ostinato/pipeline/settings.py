@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ostinato.architectures.classifier import check_poolings
+from ostinato.architectures.composer import MELODIES, OUTPUTS
 from ostinato.architectures.recogniser import MELS, STACKS
 from ostinato.architectures.recogniser import RATES as SAMPLE_RATES
 from ostinato.architectures.translator import ATTENTIONS
@@ -27,7 +28,7 @@ from ostinato.config import ACTIVATIONS, CELLS, ModelConfig, Regularisers, check
 from ostinato.errors import ConfigError
 from ostinato.training.settings import OPTIMISERS, SCHEDULES, TrainingConfig
 
-TASKS = ("lm", "dialogue", "translate", "classify", "caption", "transcribe")
+TASKS = ("lm", "dialogue", "translate", "classify", "caption", "transcribe", "music")
 CLASS_WEIGHTS = ("none", "balanced")
 LEVELS = ("auto", "char", "byte", "word", "bpe", "unigram")
 DEVICES = ("auto", "cpu", "cuda")
@@ -204,6 +205,35 @@ class SpeechSettings:
 
 
 @dataclass(frozen=True)
+class MusicSettings:
+    """Of ``--task music``: what a step is, what is known of it, and what is asked."""
+
+    output: str | None = None
+    """How the keys of a step depend on each other, one of OUTPUTS: chain on those above, bernoulli not at all."""
+    chain: int | None = None
+    """Units of the chain that remember the keys above."""
+    melody: str | None = None
+    """What is known of the highest key of each step, one of MELODIES: with past or whole the model harmonises, while it
+    hears a melody or after it has read the whole."""
+    beats: float | None = None
+    """Length of a step in quarter notes, for MIDI: 0.25 is a sixteenth."""
+    transpose: int | None = None
+    """In training, most semitones that a piece is moved by; 0 is off."""
+
+    def __post_init__(self) -> None:
+        if self.output is not None:
+            check_choice("output", self.output, OUTPUTS)
+        if self.melody is not None:
+            check_choice("melody", self.melody, MELODIES)
+        if self.chain is not None:
+            check_range("chain", self.chain, 1, 1 << 12)
+        if self.beats is not None:
+            check_range("beats", self.beats, 1 / 64, 64.0)
+        if self.transpose is not None:
+            check_range("transpose", self.transpose, 0, 48)
+
+
+@dataclass(frozen=True)
 class ShapeSettings:
     """Short ways to say several things at once, and where to run."""
 
@@ -244,6 +274,7 @@ _GROUPS = {
     "Text": TextSettings,
     "Captions": CaptionSettings,
     "Speech": SpeechSettings,
+    "Music": MusicSettings,
     "Model": ModelConfig,
     "Translation": TranslatorSettings,
     "Attention": AttentionSettings,
@@ -257,6 +288,8 @@ CHOICES = {
     "CLASS_WEIGHTS": CLASS_WEIGHTS,
     "CELLS": CELLS,
     "ATTENTIONS": ATTENTIONS,
+    "OUTPUTS": OUTPUTS,
+    "MELODIES": MELODIES,
     "ACTIVATIONS": ACTIVATIONS,
     "OPTIMISERS": OPTIMISERS,
     "SCHEDULES": SCHEDULES,
@@ -268,6 +301,7 @@ _ONLY: Mapping[type, tuple[str, ...]] = {
     TranslatorSettings: ("translate",),
     CaptionSettings: ("caption",),
     SpeechSettings: ("transcribe",),
+    MusicSettings: ("music",),
     AttentionSettings: ("translate", "caption"),
 }
 """Groups that mean something to some tasks only."""
@@ -364,7 +398,7 @@ def _check_task(task: str, values: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"{next(iter(given))} is for --task {' and '.join(tasks)}; leave it out: the task is {task}"
             )
-    if values.get("label_smoothing") and task in ("lm", "dialogue"):
+    if values.get("label_smoothing") and task in ("lm", "dialogue", "music"):
         raise ConfigError(f"label_smoothing is for --task translate and classify; the task is {task}")
 
 

@@ -15,6 +15,7 @@ _HOMES = {
     "classify": ("ostinato.pipeline.classify", "ClassifyTask"),
     "caption": ("ostinato.pipeline.caption", "CaptionTask"),
     "transcribe": ("ostinato.pipeline.transcribe", "TranscribeTask"),
+    "music": ("ostinato.pipeline.music", "MusicTask"),
 }
 
 
