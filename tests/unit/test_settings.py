@@ -57,7 +57,7 @@ def test_a_short_way_from_nearer_replaces_what_it_stands_for(tmp_path: Path) -> 
         ({"hiden": 3}, {}, "", r"unknown key 'hiden' in the call; did you mean 'hidden'\?"),
         ({}, {"OSTINATO_TRAIN_MINUTS": "3"}, "", r"'minuts' in the environment; did you mean 'minutes'\?"),
         ({}, {}, "droput = 0.1", r"'droput' in .*run.toml; did you mean 'dropout'\?"),
-        ({}, {}, "[model]\nhidden = 3", r"unknown key 'model' in .*run.toml$"),
+        ({}, {}, "[table]\nhidden = 3", r"unknown key 'table' in .*run.toml$"),
         ({}, {}, "qqq = 1", r"unknown key 'qqq' in .*run.toml$"),
         ({"batch": 2.5}, {}, "", "batch in the call is 2.5; expected a whole number"),
         ({"batch": True}, {}, "", "batch in the call is True; expected a whole number"),

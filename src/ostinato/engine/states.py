@@ -56,8 +56,9 @@ def load_noted_state(path: str | Path, engine: Engine) -> tuple[State, str]:
     state = State({name: arrays[name] for name in sorted(arrays)})
     shapes = {name: array.shape[1:] for name, array in state.arrays.items()}
     expected = {name: (width,) for name, width in engine.state_widths.items()}
-    whole = metadata.get("state") == str(hash(state)) and metadata.get("note") == _digest(note)
-    if shapes != expected or not whole:
+    known = metadata.keys() <= {"model", "state", "note"}  # states were once saved without notes
+    whole = metadata.get("state") == str(hash(state)) and metadata.get("note", _digest(b"")) == _digest(note)
+    if shapes != expected or not known or not whole:
         raise BundleError(f"{path} is damaged: its contents do not match what was saved")
     return state, note.decode("utf-8", "replace")
 

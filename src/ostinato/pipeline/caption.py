@@ -22,6 +22,7 @@ from ostinato.models.captioner import RecurrentCaptioner, WordSpotter
 from ostinato.pipeline import settings as names
 from ostinato.pipeline.level import Level, choose_level
 from ostinato.pipeline.task import Stage, Task
+from ostinato.pipeline.task_settings import CaptionSettings
 from ostinato.text.captions import Captioned, read_captions
 from ostinato.text.statistics import SAMPLE, measure_text
 from ostinato.text.tokenizer import build, to_json
@@ -42,7 +43,7 @@ class CaptionTask(Task):
 
     def __init__(self, texts: Sequence[str], given: Mapping[str, Any]) -> None:
         """Raises TextError, ImageError or ConfigError when captions or images cannot be used, or are too few."""
-        self._settings = names.CaptionSettings(**names.part(names.CaptionSettings, given))
+        self._settings = CaptionSettings(**names.part(CaptionSettings, given))
         text = names.TextSettings(**names.part(names.TextSettings, given))
         self._texts = [Path(name).name for name in texts]
         lines = _parts(texts, text)
@@ -192,7 +193,7 @@ def _learn(lines: Sequence[Captioned], settings: names.TextSettings, minutes: fl
         return level, build(replace(level.options, vocab=None), lambda: iter([text]))
 
 
-def _read_images(lines: Sequence[Captioned], settings: names.CaptionSettings) -> tuple[Pixels, np.ndarray[Any, Any]]:
+def _read_images(lines: Sequence[Captioned], settings: CaptionSettings) -> tuple[Pixels, np.ndarray[Any, Any]]:
     """Every image once, ``(n, D, D, 4)``, and which of them each line is of."""
     places: dict[tuple[Path, str], int] = {}
     index = np.array([places.setdefault(_place(line, settings), len(places)) for line in lines], np.int64)
@@ -210,7 +211,7 @@ def _read_images(lines: Sequence[Captioned], settings: names.CaptionSettings) ->
     return images, index
 
 
-def _place(line: Captioned, settings: names.CaptionSettings) -> tuple[Path, str]:
+def _place(line: Captioned, settings: CaptionSettings) -> tuple[Path, str]:
     return Path(settings.images) if settings.images is not None else line.folder, line.image
 
 

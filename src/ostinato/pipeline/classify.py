@@ -24,6 +24,7 @@ from ostinato.models.classifier import TextClassifier
 from ostinato.pipeline import settings as names
 from ostinato.pipeline.labelled import prepare_labelled
 from ostinato.pipeline.task import Stage, Task
+from ostinato.pipeline.task_settings import ClassifySettings
 from ostinato.score import calibration
 from ostinato.score.confusion import accuracy, confusion, macro_f1
 from ostinato.text import tokenizer as tokenizers
@@ -59,7 +60,7 @@ class ClassifyTask(Task):
     def __init__(self, texts: Sequence[str], given: Mapping[str, Any]) -> None:
         """Raises TextError or ConfigError when the texts cannot be used, BundleError when there is no start to read."""
         _check_settings(given)
-        self.settings = names.ClassifySettings(**names.part(names.ClassifySettings, given))
+        self.settings = ClassifySettings(**names.part(ClassifySettings, given))
         self._start: Bundle[ModelConfig] | None = None
         if self.settings.start_from is not None:
             self._start = bundle.load_kind(self.settings.start_from, ModelConfig)

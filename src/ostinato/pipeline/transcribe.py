@@ -23,6 +23,7 @@ from ostinato.errors import ConfigError, SoundError, TextError
 from ostinato.models.recogniser import RecurrentRecogniser
 from ostinato.pipeline import settings as names
 from ostinato.pipeline.task import Task
+from ostinato.pipeline.task_settings import SpeechSettings
 from ostinato.recogniser import Recogniser
 from ostinato.score.wer import Errors, word_errors
 from ostinato.sound import read_wav
@@ -50,7 +51,7 @@ class TranscribeTask(Task):
 
     def __init__(self, texts: Sequence[str], given: Mapping[str, Any]) -> None:
         """Raises TextError, SoundError or ConfigError when lists or recordings cannot be used, or are too few."""
-        self._settings = names.SpeechSettings(**names.part(names.SpeechSettings, given))
+        self._settings = SpeechSettings(**names.part(SpeechSettings, given))
         text = names.TextSettings(**names.part(names.TextSettings, given))
         _check_text(text)
         self._texts = [Path(name).name for name in texts]
