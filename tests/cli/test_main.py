@@ -15,8 +15,9 @@ Capture = pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("sampel", "no verb 'sampel'; expected one of demo, train, sample, chat, score, rescore, fill, translate, classify, "
-         "caption, lattice, transcribe, compose, inspect, export, data, bench, doctor; did you mean 'sample'?"),
+        ("sampel", "no verb 'sampel'; expected one of demo, train, sample, chat, score, rescore, fill, translate, "
+         "classify, caption, lattice, transcribe, compose, inspect, export, data, bench, doctor; "
+         "did you mean 'sample'?"),
         ("book.txt", "no verb 'book.txt'; expected one of demo, train"),
     ],
 )  # fmt: skip
