@@ -241,7 +241,9 @@ class _Sink:
 
     def _show(self, one: Lattice, found: Sequence[paths.Path]) -> None:
         if self.json:
-            hypotheses = [{"text": " ".join(path.words), "total": path.score, **_scores(one, path)} for path in found]
+            hypotheses = [
+                {"text": " ".join(path.words), "total": round(path.score, 6), **_scores(one, path)} for path in found
+            ]
             print(dumps({"id": one.name, "hyps": hypotheses}, ensure_ascii=False), flush=True)
         elif self.nbest == 1:
             print(f"{for_terminal(one.name)}\t{for_terminal(' '.join(found[0].words))}", flush=True)
@@ -255,5 +257,5 @@ class _Sink:
 def _scores(one: Lattice, path: paths.Path) -> dict[str, float]:
     """Of a path by name, not scaled; those that the lattice lacks are 0."""
     arcs = list(path.arcs)
-    sums = {name: float(values[arcs].sum()) if arcs else 0.0 for name, values in one.scores.items()}
+    sums = {name: round(float(values[arcs].sum()), 6) if arcs else 0.0 for name, values in one.scores.items()}
     return {ACOUSTIC: 0.0, LM: 0.0, **sums, "words": float(len(path.words))}
