@@ -224,19 +224,19 @@ class Terminal:
             ready, _, _ = select.select([self._ours], [], [], 2)
 
     def stop_reply(self):
-        """Ctrl-C while the model writes, until the prompt is back: now and then Python loses one, where it cannot raise.
+        """Ctrl-C while the model writes, until the prompt is back: now and then one is lost, where Python cannot raise.
 
         Gives what was shown meanwhile. Raises AssertionError when nothing stops it.
         """
-        shown = ""
+        shown = b""
         for _ in range(10):
             os.killpg(self.process.pid, signal.SIGINT)
             until = time.monotonic() + 5
             while time.monotonic() < until:
                 if select.select([self._ours], [], [], 0.1)[0]:
-                    shown += os.read(self._ours, 1 << 16).decode()
-                if shown.endswith("> "):
-                    return shown
+                    shown += os.read(self._ours, 1 << 16)
+                if shown.endswith(b"> "):
+                    return shown.decode()
         raise AssertionError(shown[-2000:])
 
     def end(self):
