@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ostinato.text.spoken import join_clitics
+from ostinato.text.spoken import TENS, UNITS, join_clitics
 
 SEED = 0
 HELD_OUT = 10
@@ -25,41 +25,7 @@ HELD_OUT = 10
 does not hold."""
 ENOUGH = 20
 """Numbers seen in a context before it is trusted to say what numbers stand there."""
-UNITS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-]
-TENS = [
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-    "thirty",
-    "forty",
-    "fifty",
-    "sixty",
-    "seventy",
-    "eighty",
-    "ninety",
-    "hundred",
-    "thousand",
-]
-NUMBERS = {*UNITS, *TENS, "point"}
+NUMBERS = {*UNITS, *TENS, "hundred", "thousand", "point"}
 SCALES = {"million", "billion", "trillion"}
 SPOKEN = {
     "&": "and",

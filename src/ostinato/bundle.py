@@ -79,6 +79,15 @@ def _scale_of(name: str) -> str:
     return name + "_scale"
 
 
+def check_vocabulary(tokens: int, rows: int) -> None:
+    """Raise BundleError unless a tokenizer of ``tokens`` belongs to weights for ``rows``."""
+    if tokens != rows:
+        raise BundleError(
+            f"the tokenizer has {tokens:,} tokens, the weights are for {rows:,}; "
+            "put back the tokenizer.json that the model was trained with"
+        )
+
+
 def inspect_folder(folder: str | Path) -> Kind:
     """What a folder is: ``empty`` (or missing), a ``model``, the ``partial`` beginnings of one, or something ``other``.
 

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.architectures import CaptionerConfig
-from ostinato.bundle import Bundle, load_kind
+from ostinato.bundle import Bundle, check_vocabulary, load_kind
 from ostinato.data.pixels import lay_on
 from ostinato.data.ragged import Ragged
 from ostinato.decode.beam import beam_search
 from ostinato.decode.generate import generate, stream_rng
 from ostinato.decode.sampling import check_sampling, log_softmax
 from ostinato.engine.captioner import CaptionEngine
-from ostinato.errors import BundleError, ConfigError, TextError
+from ostinato.errors import ConfigError, TextError
 from ostinato.images import from_array, read_image
 from ostinato.text import tokenizer as tokenizers
 from ostinato.types import Floats, Ids, Sampling, State, Tokenizer
@@ -56,11 +56,7 @@ class Captioner:
         training: Mapping[str, Any] | None = None,
     ) -> None:
         """``tensors`` as in a bundle. Raises BundleError when the tokenizer does not match the weights."""
-        if tokenizer.vocab_size != model.decoder.vocab:
-            raise BundleError(
-                f"the tokenizer has {tokenizer.vocab_size:,} tokens, the weights are for {model.decoder.vocab:,}; "
-                "put back the tokenizer.json that the model was trained with"
-            )
+        check_vocabulary(tokenizer.vocab_size, model.decoder.vocab)
         self.engine = CaptionEngine(model, tensors, tokenizer.boundary_id)
         self.model, self.tokenizer = model, tokenizer
         self.training: dict[str, Any] = dict(training or {})

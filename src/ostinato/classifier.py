@@ -14,7 +14,6 @@ from ostinato import bundle
 from ostinato.architectures.classifier import ClassifierConfig
 from ostinato.bundle import Bundle
 from ostinato.engine.classifier import TOKENS, ClassifierEngine
-from ostinato.errors import BundleError
 from ostinato.score.calibration import softmax
 from ostinato.text import tokenizer as tokenizers
 from ostinato.types import Floats, Tokenizer
@@ -59,11 +58,7 @@ class Classifier:
         training: Mapping[str, Any] | None = None,
     ) -> None:
         """``tensors`` as in a bundle. Raises BundleError when the tokenizer does not match the weights."""
-        if tokenizer.vocab_size != model.layers.vocab:
-            raise BundleError(
-                f"the tokenizer has {tokenizer.vocab_size:,} tokens, the weights are for {model.layers.vocab:,}; "
-                "put back the tokenizer.json that the model was trained with"
-            )
+        bundle.check_vocabulary(tokenizer.vocab_size, model.layers.vocab)
         self.engine = ClassifierEngine(model, tensors, tokenizer.boundary_id)
         self.model, self.tokenizer = model, tokenizer
         self.training: dict[str, Any] = dict(training or {})

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ostinato.errors import ConfigError
-from ostinato.score.arpa import BEGIN, ArpaModel, read_arpa
+from ostinato.rescoring import load_scorer
+from ostinato.score.arpa import BEGIN, ArpaModel
 from ostinato.score.recurrent import RecurrentScorer
 
 LN10 = log(10)
@@ -74,7 +75,7 @@ class Model:
         Raises BundleError or TextError when it is missing or damaged, ConfigError for a bidirectional model.
         """
         self.path = str(Path(path).absolute())
-        self._scorer: ArpaModel | RecurrentScorer = _recurrent(path) if Path(path).is_dir() else read_arpa(path)
+        self._scorer = load_scorer(path)
 
     @property
     def order(self) -> int:
@@ -143,10 +144,3 @@ class Model:
 
 
 LanguageModel = Model
-
-
-def _recurrent(folder: str | Path) -> RecurrentScorer:
-    from ostinato.language_model import load
-
-    model = load(folder)
-    return RecurrentScorer(model.forward(), model.tokenizer)

@@ -13,7 +13,7 @@ from ostinato.decode.fill import Filled, fill
 from ostinato.decode.generate import Generated, generate, stream_rng
 from ostinato.decode.sampling import check_sampling, make_sampler
 from ostinato.engine import BidirectionalEngine, Engine, load_state, make_engine, save_state
-from ostinato.errors import BundleError, ConfigError, TextError
+from ostinato.errors import ConfigError, TextError
 from ostinato.score.logprob import StatePolicy, UnkPolicy, score_lines, score_text
 from ostinato.score.report import Scored
 from ostinato.text import tokenizer as tokenizers
@@ -72,11 +72,7 @@ class LanguageModel:
 
         Raises BundleError when the tokenizer does not match the weights.
         """
-        if tokenizer.vocab_size != model.vocab:
-            raise BundleError(
-                f"the tokenizer has {tokenizer.vocab_size:,} tokens, the weights are for {model.vocab:,}; "
-                "put back the tokenizer.json that the model was trained with"
-            )
+        bundle.check_vocabulary(tokenizer.vocab_size, model.vocab)
         self.engine: Engine | BidirectionalEngine
         if model.bidirectional:
             self.engine = BidirectionalEngine(model, tensors, tokenizer.boundary_id)

@@ -22,6 +22,7 @@ import numpy as np
 from ostinato.config import did_you_mean
 from ostinato.data.rolls import KEYS, LOWEST, Roll, key_of, to_roll, to_steps
 from ostinato.errors import MusicError, OstinatoError
+from ostinato.files import write_whole
 
 PARTS = ("train", "valid", "test")
 MIDI = (".mid", ".midi")
@@ -196,7 +197,7 @@ def write_json(path: str | Path, rolls: Sequence[Roll]) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        path.write_bytes(data)
+        write_whole(path, data)
     except OSError as error:
         raise MusicError(f"{path} cannot be written: {error.strerror}; give another -o") from None
 

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.architectures import RecogniserConfig
-from ostinato.bundle import Bundle, load_kind
+from ostinato.bundle import Bundle, check_vocabulary, load_kind
 from ostinato.ctc import Fusion, Labels, decode
 from ostinato.data.sounds import resample
 from ostinato.decode.collapse import GreedyPath, Spelled
 from ostinato.engine.recogniser import RecogniserEngine
-from ostinato.errors import BundleError, SoundError
+from ostinato.errors import SoundError
 from ostinato.sound import RATES, read_wav
 from ostinato.text import tokenizer as tokenizers
 from ostinato.types import Floats, Tokenizer
@@ -56,11 +56,7 @@ class Recogniser:
         training: Mapping[str, Any] | None = None,
     ) -> None:
         """``tensors`` as in a bundle. Raises BundleError when the tokenizer does not match the weights."""
-        if tokenizer.vocab_size != model.layers.vocab:
-            raise BundleError(
-                f"the tokenizer has {tokenizer.vocab_size:,} tokens, the weights are for {model.layers.vocab:,}; "
-                "put back the tokenizer.json that the model was trained with"
-            )
+        check_vocabulary(tokenizer.vocab_size, model.layers.vocab)
         self.engine = RecogniserEngine(model, tensors, tokenizer.boundary_id)
         self.model, self.tokenizer = model, tokenizer
         characters = [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)]

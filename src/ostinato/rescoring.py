@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from ostinato import language_model
 from ostinato.config import check_choice, check_range, did_you_mean
 from ostinato.errors import ConfigError
-from ostinato.score.arpa import read_arpa
-from ostinato.score.interpolate import LinearScorer
+from ostinato.score.arpa import ArpaModel, read_arpa
 from ostinato.score.recurrent import RecurrentScorer
 from ostinato.score.scorer import Scorer
 from ostinato.score.sentences import score_sentences
@@ -110,7 +109,7 @@ class Rescored:
         return (choice for choice in self.choices if choice.best != choice.source.hypotheses[0].text)
 
 
-def load_scorer(path: str | Path) -> Scorer[Any]:
+def load_scorer(path: str | Path) -> ArpaModel | RecurrentScorer:
     """The scorer of a model folder, or of an ARPA file, plain or .gz.
 
     Raises BundleError, TextError, and ConfigError for a bidirectional model.
@@ -156,11 +155,6 @@ def rescore(
         _systems(judged, options.seed),
         _gain(judged, options.seed),
     )
-
-
-def interpolated(scorers: Sequence[Scorer[Any]], weights: Sequence[float]) -> LinearScorer:
-    """One scorer of several: the mixture of their probabilities."""
-    return LinearScorer(scorers, weights)
 
 
 # Scores

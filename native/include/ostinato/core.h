@@ -1,8 +1,9 @@
 /* The C interface of Ostinato's native core.
  *
- * Whole sequences cross it, never single elements. Every array is dense, row-major, float32 where its type does not say otherwise, and belongs to the caller;
- * nothing is kept after a call returns unless a handle says so. Arrays of one call must not overlap. Shapes are in the
- * letters of docs/shapes.md: T time, B batch, I input width, H hidden, G gates, V vocabulary, R readout, N = T*B.
+ * Whole sequences cross it, never single elements. Every array is dense, row-major, float32 where its type does not say
+ * otherwise, and belongs to the caller; nothing is kept after a call returns unless a handle says so. Arrays of one call
+ * must not overlap. Shapes are in the letters of docs/shapes.md: T time, B batch, I input width, H hidden, G gates, V
+ * vocabulary, R readout, N = T*B.
  *
  * The caller has checked sizes and pointers: nothing here checks them again. `threads` is how many threads a call may
  * use; the result does not depend on it.

@@ -22,7 +22,7 @@ double add(double a, double b) {
 
 // Places that are used again. One lives while something counts on it: what keeps it alive is in `uses`.
 template <class Item>
-class Pool {
+class Slots {
 public:
     int32_t take(const Item &item) {
         if (free_.empty()) {
@@ -349,8 +349,8 @@ private:
     int32_t V_, blank_;
     double margin_;
     int64_t frame_ = 0;
-    Pool<Node> nodes_;
-    Pool<Closed> closed_;
+    Slots<Node> nodes_;
+    Slots<Closed> closed_;
     std::vector<Prefix> beam_, stays_, coming_;
     std::vector<int32_t> origins_, labels_;
     Best best_;

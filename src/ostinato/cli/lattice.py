@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ostinato.cli.arguments import Flag, TextFile, for_terminal
 from ostinato.errors import ConfigError, LatticeError, TextError
+from ostinato.files import write_whole
 from ostinato.lattice import files as lattice_files
 from ostinato.lattice import paths
 from ostinato.lattice.lattice import ACOUSTIC, LM, SILENT, Lattice
@@ -171,12 +172,13 @@ def _rescorer(
 ) -> Change:
     from ostinato.rescoring import load_scorer
     from ostinato.score.interpolate import LogLinearScorer
+    from ostinato.score.scorer import Scorer
 
     if subtract is not None and isinstance(merge, MergeNear):
         raise ConfigError("--merge-distance with --subtract; expected --merge, since two models have no common state")
     if subtract is not None and old_lm is not None:
         raise ConfigError("--old-lm with --subtract; expected one, since --subtract keeps all of the old scores")
-    scorer = load_scorer(model)
+    scorer: Scorer[Any] = load_scorer(model)
     old = 1.0 if subtract is not None else old_lm or 0.0
     new = 1.0 if subtract is not None else 1.0 - old
     if subtract is not None:
@@ -209,9 +211,7 @@ class _Sink:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self.out is not None and self.to == "kaldi":
-            whole = self.out.with_name(self.out.name + ".new")
-            whole.write_text("".join(self._archive), "utf-8")
-            whole.replace(self.out)
+            write_whole(self.out, "".join(self._archive))
 
     def write(self, one: Lattice) -> None:
         """What was asked for of one lattice."""
@@ -220,7 +220,7 @@ class _Sink:
             return
         text = "".join(f"{line}\n" for line in lattice_files.lines(one, self.to, self.table))
         if self.out is not None and self.to in FOLDERS:
-            (self.out / self._file_name(one)).write_text(text, "utf-8")
+            write_whole(self.out / self._file_name(one), text)
         elif self.out is not None:
             self._archive.append(text)
         elif self._written and self.to in FOLDERS:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from ostinato.cli.arguments import Flag, TextFile, for_terminal
 from ostinato.errors import ConfigError, TextError
-from ostinato.rescoring import Choice, Rescored, RescoreOptions, interpolated, load_scorer
+from ostinato.files import write_whole
+from ostinato.rescoring import Choice, Rescored, RescoreOptions, load_scorer
 from ostinato.rescoring import rescore as rescore_lists
-from ostinato.score.interpolate import fit_linear
+from ostinato.score.interpolate import LinearScorer, fit_linear
 from ostinato.score.scorer import Scorer
 from ostinato.text.corpus import read_chunks
 from ostinato.text.labelled import lines
@@ -92,9 +93,11 @@ def rescore(
         print("ostinato: " + " ".join(problem.split()), file=sys.stderr)
     result = rescore_lists(_scorers([model, *(also or [])], interpolate), found.lists, options)
     if out is not None:
-        _write(out, (encoder.dumps(_record(choice, result), ensure_ascii=False) for choice in result.choices))
+        records = [encoder.dumps(_record(choice, result), ensure_ascii=False) for choice in result.choices]
+        write_whole(out, "".join(f"{record}\n" for record in records))
     if best is not None:
-        _write(best, (f"{choice.source.id} {choice.best}".rstrip() for choice in result.choices))
+        found_best = [f"{choice.source.id} {choice.best}".rstrip() for choice in result.choices]
+        write_whole(best, "".join(f"{line}\n" for line in found_best))
     if json:
         print(encoder.dumps(_summary(result), ensure_ascii=False))
     elif result.systems:
@@ -133,7 +136,7 @@ def _scorers(paths: Sequence[Path], interpolate: str | None) -> dict[str, Scorer
         return scorers
     each = list(scorers.values())
     shares = _shares(interpolate, each)
-    mixed = interpolated(each, shares)
+    mixed = LinearScorer(each, shares)
     print("shares " + ", ".join(f"{name} {x:.4f}" for name, x in zip(scorers, shares, strict=True)), file=sys.stderr)
     return {"+".join(scorers): mixed}
 
@@ -146,13 +149,6 @@ def _shares(given: str, scorers: Sequence[Scorer[Any]]) -> list[float]:
         sentences = [line.split() for line in lines(read_chunks([given])) if line.split()]
         return [float(share) for share in fit_linear(scorers, sentences)]
     return shares
-
-
-def _write(path: Path, made: Iterator[str]) -> None:
-    """A file that replaces another only when it is whole."""
-    new = path.with_name(path.name + ".new")
-    new.write_text("".join(f"{line}\n" for line in made), "utf-8")
-    new.replace(path)
 
 
 def _record(choice: Choice, result: Rescored) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import IO
 
 from ostinato.cli.arguments import Flag, TextFile, for_terminal
 from ostinato.ctc import LabelModel
-from ostinato.engine import BidirectionalEngine
 from ostinato.errors import ConfigError, SoundError
 from ostinato.language_model import load as load_language_model
 from ostinato.recogniser import Recogniser, Transcript, Word, load
@@ -86,9 +85,7 @@ def transcribe(
 def _language(recogniser: Recogniser, folder: Path, weight: float, bonus: float) -> LabelModel:
     """A language model that is asked at every character."""
     model = load_language_model(folder)
-    if isinstance(model.engine, BidirectionalEngine):
-        raise ConfigError(f"{folder} reads texts in both directions; expected a model that reads forward: train one")
-    return LabelModel(model.engine, model.tokenizer, recogniser.labels, weight=weight, bonus=bonus)
+    return LabelModel(model.forward(), model.tokenizer, recogniser.labels, weight=weight, bonus=bonus)
 
 
 def _stream(recogniser: Recogniser, name: str, *, json: bool) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ostinato import music
 from ostinato.config import check_range
 from ostinato.errors import ConfigError, MusicError, OstinatoError
+from ostinato.files import write_whole
 from ostinato.language_model import LanguageModel, Writing
 from ostinato.text.abc import Tune, bars, notes, numbered, split_tunes
 
@@ -45,7 +46,7 @@ def write_tunes(
             f"no tune was written, so {path} was not; train the model on tunes, or give a header as --prompt"
         )
     try:
-        path.write_text(numbered([tune.text for tune in tunes]), "utf-8")
+        write_whole(path, numbered([tune.text for tune in tunes]))
     except OSError as error:
         raise MusicError(f"{path} cannot be written: {error.strerror}; give another --abc") from None
     failed |= sound and not _play(path, tunes)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ostinato.ctc.labels import LogProbs
 from ostinato.errors import ConfigError
+from ostinato.score.arpa import LN10, MISSING_UNKNOWN
 
-LEAST = -100.0 * float(np.log(10.0))
-"""Nats that stand for probability 0, as -100 does in ARPA files: a sum with it can still be compared."""
+LEAST = MISSING_UNKNOWN * LN10
+"""Nats that stand for probability 0, as in ARPA files: a sum with it can still be compared."""
 
 
 @dataclass(frozen=True)

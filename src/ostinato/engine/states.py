@@ -11,6 +11,7 @@ import safetensors.numpy
 
 from ostinato.engine.engine import Engine
 from ostinato.errors import BundleError
+from ostinato.files import write_whole
 from ostinato.types import State
 
 _NOTE = "note"  # beside the arrays, not in the header: that may hold no more than 100 MB
@@ -21,17 +22,13 @@ def save_state(path: str | Path, state: State, engine: Engine, note: str = "") -
 
     Raises BundleError when it cannot be written.
     """
-    path = Path(path)
     arrays: dict[str, np.ndarray] = dict(state.arrays)
     if note:
         arrays[_NOTE] = np.frombuffer(note.encode(), np.uint8)
     metadata = {"model": engine.fingerprint, "state": str(hash(state)), "note": _digest(note.encode())}
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_bytes(safetensors.numpy.save(arrays, metadata))
-        part.replace(path)
+        write_whole(path, safetensors.numpy.save(arrays, metadata))
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise BundleError(f"the state cannot be written to {path}: {error.strerror or error}") from error
 
 

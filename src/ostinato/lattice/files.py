@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ostinato.config import check_choice
 from ostinato.errors import LatticeError
+from ostinato.files import write_whole
 from ostinato.lattice import kaldi, openfst, slf
 from ostinato.lattice.draft import Block
 from ostinato.lattice.lattice import Lattice
@@ -122,4 +123,4 @@ def write(lattices: Iterable[Lattice], path: str | Path, kind: str = "slf", symb
     if len(several) != 1 and kind not in SEVERAL:
         raise LatticeError(f"{path}: {len(several)} lattices; expected one, as a file of {kind} holds one")
     text = [f"{line}\n" for lattice in several for line in lines(lattice, kind, symbols)]
-    Path(path).write_text("".join(text), "utf-8")
+    write_whole(path, "".join(text))

@@ -21,9 +21,10 @@ from ostinato.images import Store, decode, open_store
 from ostinato.models.captioner import RecurrentCaptioner, WordSpotter
 from ostinato.pipeline import settings as names
 from ostinato.pipeline.level import Level, choose_level
+from ostinato.pipeline.parts import PARTS, divide
 from ostinato.pipeline.task import Stage, Task
 from ostinato.pipeline.task_settings import CaptionSettings
-from ostinato.text.captions import Captioned, read_captions
+from ostinato.text.listed import CAPTIONS, Listed
 from ostinato.text.statistics import SAMPLE, measure_text
 from ostinato.text.tokenizer import build, to_json
 from ostinato.training.caption_plan import CaptionsSize, plan
@@ -46,7 +47,7 @@ class CaptionTask(Task):
         self._settings = CaptionSettings(**names.part(CaptionSettings, given))
         text = names.TextSettings(**names.part(names.TextSettings, given))
         self._texts = [Path(name).name for name in texts]
-        lines = _parts(texts, text)
+        lines = divide(texts, text, CAPTIONS, "captions")
         self._lines = lines
         self._level, self._tokenizer = _learn(lines["train"], text, given.get("minutes"))
         images, index = _read_images(list(chain.from_iterable(lines.values())), self._settings)
@@ -65,7 +66,7 @@ class CaptionTask(Task):
     @property
     def data(self) -> str:
         """Captions and images by part."""
-        counts = [f"{len(data):,} {_PARTS[part]}" for part, data in self._data.items()]
+        counts = [f"{len(data):,} {PARTS[part]}" for part, data in self._data.items()]
         train = self._data["train"]
         return (
             f"captions of {len(train.images):,} images: {', '.join(counts)}; "
@@ -94,8 +95,10 @@ class CaptionTask(Task):
     def before(self, model: Any) -> Stage | None:
         """The convolutions learn which words captions have."""
         share, training = self._settings.words_first, self.plan.training
+        if share == 0.0 or self.plan.model.blind:
+            return None
         spotted = self._spotted()
-        if share == 0.0 or self.plan.model.blind or spotted["train"].present.shape[1] == 0:
+        if len(spotted["train"].frequencies) == 0:
             return None
         spotter = WordSpotter(self.plan.model, spotted["train"].frequencies, self.plan.regularisers.dropout_hidden).to(
             device_of(model)
@@ -121,7 +124,7 @@ class CaptionTask(Task):
         return Augmentation(self._settings.shift, self._settings.flip, self._settings.background)
 
     def _spotted(self) -> dict[str, Spotted]:
-        captions = {part: [line.caption for line in self._lines[part]] for part in ("train", "valid")}
+        captions = {part: [line.text for line in self._lines[part]] for part in ("train", "valid")}
         words = vocabulary(captions["train"])
         return {
             part: Spotted.of(self._data[part].images, self._data[part].image, some, words)
@@ -155,35 +158,14 @@ class CaptionTask(Task):
         """Captions of the first held-out images."""
         writer, data = Captioner(self.plan.model, tensors, self._tokenizer), self._data["valid"]
         shown = [
-            f"{self._lines['valid'][number].image}: {writer.caption(data.images[data.image[number]])[0].text}"
+            f"{self._lines['valid'][number].path}: {writer.caption(data.images[data.image[number]])[0].text}"
             for number in range(min(SHOWN, len(data)))
         ]
         return "; ".join(shown)
 
 
-_PARTS = {"train": "to train on", "valid": "held out", "test": "to test on"}
-
-
-def _parts(texts: Sequence[str], settings: names.TextSettings) -> dict[str, list[Captioned]]:
-    """The lines of each part. A share is held out from the end: images in a random order are the user's to arrange."""
-    lines, share = read_captions(texts), settings.valid_share
-    if share is None:
-        parts = {"train": lines, "valid": read_captions([settings.valid])}
-    else:
-        cut = len(lines) - max(1, round(share * len(lines)))
-        parts = {"train": lines[:cut], "valid": lines[cut:]}
-    if settings.test is not None:
-        parts["test"] = read_captions([settings.test])
-    for part, some in parts.items():
-        if not some:
-            raise TextError(
-                f"there are no captions {_PARTS[part]}, of {len(lines)} in all; give more, or --valid FILE to hold out"
-            )
-    return parts
-
-
-def _learn(lines: Sequence[Captioned], settings: names.TextSettings, minutes: float | None) -> tuple[Level, Tokenizer]:
-    text = "".join(f"{line.caption}\n" for line in lines)
+def _learn(lines: Sequence[Listed], settings: names.TextSettings, minutes: float | None) -> tuple[Level, Tokenizer]:
+    text = "".join(f"{line.text}\n" for line in lines)
     level = choose_level(settings, measure_text(text[:SAMPLE], len(text)), minutes)
     try:
         return level, build(level.options, lambda: iter([text]))
@@ -193,7 +175,7 @@ def _learn(lines: Sequence[Captioned], settings: names.TextSettings, minutes: fl
         return level, build(replace(level.options, vocab=None), lambda: iter([text]))
 
 
-def _read_images(lines: Sequence[Captioned], settings: CaptionSettings) -> tuple[Pixels, np.ndarray[Any, Any]]:
+def _read_images(lines: Sequence[Listed], settings: CaptionSettings) -> tuple[Pixels, np.ndarray[Any, Any]]:
     """Every image once, ``(n, D, D, 4)``, and which of them each line is of."""
     places: dict[tuple[Path, str], int] = {}
     index = np.array([places.setdefault(_place(line, settings), len(places)) for line in lines], np.int64)
@@ -211,18 +193,18 @@ def _read_images(lines: Sequence[Captioned], settings: CaptionSettings) -> tuple
     return images, index
 
 
-def _place(line: Captioned, settings: CaptionSettings) -> tuple[Path, str]:
-    return Path(settings.images) if settings.images is not None else line.folder, line.image
+def _place(line: Listed, settings: CaptionSettings) -> tuple[Path, str]:
+    return Path(settings.images) if settings.images is not None else line.folder, line.path
 
 
-def _encode(tokenizer: Tokenizer, lines: Sequence[Captioned], images: Pixels, of: np.ndarray[Any, Any]) -> Captions:
-    ids = [tokenizer.encode(line.caption) for line in lines]
-    chars = sum(len(line.caption) + 1 for line in lines)
+def _encode(tokenizer: Tokenizer, lines: Sequence[Listed], images: Pixels, of: np.ndarray[Any, Any]) -> Captions:
+    ids = [tokenizer.encode(line.text) for line in lines]
+    chars = sum(len(line.text) + 1 for line in lines)
     return Captions(images, of, Ragged.of(ids), tokenizer.boundary_id, chars)
 
 
-def _fingerprint(lines: Mapping[str, Sequence[Captioned]], images: Pixels, level: Level) -> str:
-    texts = {part: [(line.image, line.caption) for line in some] for part, some in lines.items()}
+def _fingerprint(lines: Mapping[str, Sequence[Listed]], images: Pixels, level: Level) -> str:
+    texts = {part: [(line.path, line.text) for line in some] for part, some in lines.items()}
     digest = hashlib.blake2b(json.dumps([texts, asdict(level.options)], sort_keys=True).encode(), digest_size=16)
     digest.update(images.data)
     return digest.hexdigest()

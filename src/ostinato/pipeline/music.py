@@ -14,6 +14,7 @@ from ostinato.errors import MusicError
 from ostinato.models.composer import RecurrentComposer
 from ostinato.music import Piece, read_parts
 from ostinato.pipeline import settings as names
+from ostinato.pipeline.parts import PARTS
 from ostinato.pipeline.task import Task
 from ostinato.training.composing import HeldOutRolls, RollObjective
 from ostinato.training.objective import Objective
@@ -39,7 +40,7 @@ class MusicTask(Task):
     @property
     def data(self) -> str:
         """Pieces by part."""
-        counts = [f"{len(rolls):,} {_PARTS[part]}" for part, rolls in self._rolls.items()]
+        counts = [f"{len(rolls):,} {PARTS[part]}" for part, rolls in self._rolls.items()]
         size = measure(self._rolls["train"])
         return f"pieces of music: {', '.join(counts)}; {size.steps:,} steps and {size.notes:,} notes to train on"
 
@@ -78,9 +79,6 @@ class MusicTask(Task):
         return {"texts": self._texts, **counts}
 
 
-_PARTS = {"train": "to train on", "valid": "held out", "test": "to test on"}
-
-
 def measure(rolls: Sequence[Roll]) -> MusicSize:
     """What the plan has to know of pieces."""
     lengths = [len(roll) for roll in rolls]
@@ -105,8 +103,8 @@ def _parts(
         parts["test"] = _all(settings.test, beats, "test")
     for part in ("train", "valid", *(["test"] if "test" in parts else [])):
         if not parts[part]:
-            raise MusicError(f"there are no pieces {_PARTS[part]}; give more, or --valid FILE to hold out")
-    return {part: parts[part] for part in _PARTS if part in parts}
+            raise MusicError(f"there are no pieces {PARTS[part]}; give more, or --valid FILE to hold out")
+    return {part: parts[part] for part in PARTS if part in parts}
 
 
 def _all(path: str, beats: float, part: str) -> list[Piece]:

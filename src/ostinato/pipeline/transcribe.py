@@ -19,16 +19,17 @@ from ostinato.config import check_range
 from ostinato.data.ragged import Ragged
 from ostinato.data.sounds import Mixing, quantised
 from ostinato.data.spectra import LogMel
-from ostinato.errors import ConfigError, SoundError, TextError
+from ostinato.errors import ConfigError, SoundError
 from ostinato.models.recogniser import RecurrentRecogniser
 from ostinato.pipeline import settings as names
+from ostinato.pipeline.parts import PARTS, divide
 from ostinato.pipeline.task import Task
 from ostinato.pipeline.task_settings import SpeechSettings
 from ostinato.recogniser import Recogniser
 from ostinato.score.wer import Errors, word_errors
 from ostinato.sound import read_wav
+from ostinato.text.listed import TRANSCRIPTS, Listed
 from ostinato.text.tokenizer import TokenizerOptions, build, to_json
-from ostinato.text.transcripts import Spoken, read_transcripts
 from ostinato.training.objective import Objective
 from ostinato.training.plan import Plan
 from ostinato.training.plan_transcribe import RecordingsSize, plan
@@ -39,7 +40,6 @@ MOST_SECONDS = 60.0
 """Of a recording to train on: a batch of longer ones is more than most machines hold."""
 SHOWN = 3
 """Held-out recordings that are transcribed to show how training goes."""
-_PARTS = {"train": "to train on", "valid": "held out", "test": "to test on"}
 
 
 class TranscribeTask(Task):
@@ -55,8 +55,8 @@ class TranscribeTask(Task):
         text = names.TextSettings(**names.part(names.TextSettings, given))
         _check_text(text)
         self._texts = [Path(name).name for name in texts]
-        lines = _parts(texts, text)
-        rate = self._settings.sample_rate or read_wav(lines["train"][0].path)[1]
+        lines = divide(texts, text, TRANSCRIPTS, "recordings")
+        rate = self._settings.sample_rate or read_wav(lines["train"][0].file)[1]
         check_range("sample_rate", rate, *RATES)
         self._spectrum = LogMel(rate, self._settings.mels, self._settings.stack)
         options = TokenizerOptions("char", text.vocab, text.min_count)
@@ -72,39 +72,38 @@ class TranscribeTask(Task):
         found = plan(size, {**asdict(self._settings), **given, "sample_rate": rate})
         self.plan = replace(found, reasons={"level": "a recogniser spells", **found.reasons})
 
-    def _read(self, lines: Sequence[Spoken], part: str) -> Recordings:
+    def _read(self, lines: Sequence[Listed], part: str) -> Recordings:
         """The recordings of a part, checked: each names the line it stands in when it cannot be used."""
         sounds, ids = [], []
         for line in lines:
             try:
-                sounds.append(quantised(read_wav(line.path, self._spectrum.rate)[0]))
+                sounds.append(quantised(read_wav(line.file, self._spectrum.rate)[0]))
             except SoundError as error:
                 raise SoundError(f"{line.place}: {error}") from None
             ids.append(self._tokenizer.encode(line.text))
             self._check(sounds[-1], ids[-1], line, part)
         return Recordings(_ragged(sounds), Ragged.of(ids), self._spectrum, int(self._tokenizer.encode(" ")[0]))
 
-    def _check(self, sound: NDArray[np.int16], ids: NDArray[np.int64], line: Spoken, part: str) -> None:
-        seconds = len(sound) / self._spectrum.rate
+    def _check(self, sound: NDArray[np.int16], ids: NDArray[np.int64], line: Listed, part: str) -> None:
+        seconds, where = len(sound) / self._spectrum.rate, f"{line.place}: {line.file}"
         if not sound.any():
-            raise SoundError(f"{line.place}: {line.path} is silent, but {line.text[:40]!r} is said to be heard in it")
+            raise SoundError(f"{where} is silent, but {line.text[:40]!r} is said to be heard in it")
         if part == "train" and seconds > MOST_SECONDS:
             raise SoundError(
-                f"{line.place}: {line.path} has {seconds:.0f} seconds; expected {MOST_SECONDS:.0f} at most to train "
-                "on: cut it at pauses"
+                f"{where} has {seconds:.0f} seconds; expected {MOST_SECONDS:.0f} at most to train on: cut it at pauses"
             )
         shortest = self._mixing.fastest(len(sound)) if part == "train" else len(sound)
         steps, needed = self._spectrum.steps(shortest), needed_steps(ids)
         if steps < needed:
             raise SoundError(
-                f"{line.place}: {line.path} has {steps} steps of {10 * self._settings.stack} ms at its fastest, too "
+                f"{where} has {steps} steps of {10 * self._settings.stack} ms at its fastest, too "
                 f"few for {len(ids)} characters, which take {needed}; check the text, or lower --stack or --speed"
             )
 
     @property
     def data(self) -> str:
         """Recordings by part, and how long they are."""
-        counts = [f"{len(data):,} {_PARTS[part]}" for part, data in self._data.items()]
+        counts = [f"{len(data):,} {PARTS[part]}" for part, data in self._data.items()]
         train = self._data["train"]
         return (
             f"recordings: {', '.join(counts)}; {train.seconds / 60.0:.1f} minutes and {train.chars:,} characters of "
@@ -192,26 +191,7 @@ def _check_text(settings: names.TextSettings) -> None:
         raise ConfigError(f"{name} is for words, and a recogniser spells: write the texts so, and leave it out")
 
 
-def _parts(texts: Sequence[str], settings: names.TextSettings) -> dict[str, list[Spoken]]:
-    """The lines of each part. A share is held out from the end: recordings in some order are the user's to arrange."""
-    lines, share = read_transcripts(texts), settings.valid_share
-    if share is None:
-        parts = {"train": lines, "valid": read_transcripts([settings.valid])}
-    else:
-        cut = len(lines) - max(1, round(share * len(lines)))
-        parts = {"train": lines[:cut], "valid": lines[cut:]}
-    if settings.test is not None:
-        parts["test"] = read_transcripts([settings.test])
-    for part, some in parts.items():
-        if not some:
-            raise TextError(
-                f"there are no recordings {_PARTS[part]}, of {len(lines)} in all; give more, or --valid FILE to hold "
-                "out"
-            )
-    return parts
-
-
-def _learn(lines: Sequence[Spoken], options: TokenizerOptions) -> Tokenizer:
+def _learn(lines: Sequence[Listed], options: TokenizerOptions) -> Tokenizer:
     """The characters of the texts, and the blank between words, which strings of recordings need."""
     return build(options, lambda: iter([" ".join(["", *(line.text for line in lines)]) + "\n"]))
 

@@ -144,11 +144,6 @@ def read_arpa(path: str | Path) -> ArpaModel:
     return _Reader(str(path)).model()
 
 
-def arpa_name(path: str | Path) -> bool:
-    """Whether a path is named as an ARPA file."""
-    return str(path).endswith((".arpa", ".arpa.gz", ".lm", ".lm.gz"))
-
-
 class _Reader:
     """Reads one file line by line."""
 

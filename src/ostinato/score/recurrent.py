@@ -10,11 +10,9 @@ from typing import Protocol
 import numpy as np
 
 from ostinato.errors import ConfigError
+from ostinato.score.logprob import SCORES
 from ostinato.score.scorer import LogProbs
 from ostinato.types import Floats, Ids, RecurrentModel, State, Tokenizer
-
-SCORES = 1 << 22
-"""Scores of the vocabulary that are held at once."""
 
 
 class ReadingModel(RecurrentModel, Protocol):

@@ -20,7 +20,7 @@ def split_clitics(text: str) -> str:
 
 # As the Penn Treebank's text, read aloud, has it
 
-_UNITS = [
+UNITS = [
     "zero",
     "one",
     "two",
@@ -42,7 +42,7 @@ _UNITS = [
     "eighteen",
     "nineteen",
 ]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _SCALES = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"), (10**3, "thousand"), (100, "hundred"))
 _NUMBER = re.compile(r"(?<!\S)(\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.(\d{1,9}))?(?!\S)")
 
@@ -54,7 +54,7 @@ def treebank_text(text: str) -> str:
 
 def _spoken_number(match: re.Match[str]) -> str:
     whole = number_words(int(match[1].replace(",", "")))
-    return whole if match[2] is None else " ".join([whole, "point", *(_UNITS[int(digit)] for digit in match[2])])
+    return whole if match[2] is None else " ".join([whole, "point", *(UNITS[int(digit)] for digit in match[2])])
 
 
 def number_words(number: int) -> str:
@@ -64,5 +64,5 @@ def number_words(number: int) -> str:
             rest = f" {number_words(number % size)}" if number % size else ""
             return f"{number_words(number // size)} {name}{rest}"
     if number >= 20:
-        return _TENS[number // 10 - 2] + (f" {_UNITS[number % 10]}" if number % 10 else "")
-    return _UNITS[number]
+        return TENS[number // 10 - 2] + (f" {UNITS[number % 10]}" if number % 10 else "")
+    return UNITS[number]

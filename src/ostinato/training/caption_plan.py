@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,13 +12,12 @@ import torch
 
 from ostinato.architectures.captioner import CaptionerConfig, captioner_tensors
 from ostinato.config import ModelConfig, Regularisers
-from ostinato.data.lanes import Place
 from ostinato.data.pixels import Augmentation
 from ostinato.data.ragged import Ragged
 from ostinato.errors import ConfigError
 from ostinato.models.captioner import RecurrentCaptioner
+from ostinato.training import probe
 from ostinato.training.captioning import CaptionObjective, Captions
-from ostinato.training.optim import Updater
 from ostinato.training.plan import RATES, Choices, Plan
 from ostinato.training.settings import TrainingConfig
 
@@ -156,8 +154,7 @@ def _regularisers(choices: Choices, epochs: float) -> Regularisers:
     choices.choose("dropout_hidden", round(0.4 * strength, 3), "of what is seen of an image: less than of what is said")
     choices.choose("dropout_output", strength, "as dropout")
     choices.choose("weight_decay", 0.01, "the usual small amount")
-    names = ("dropout_input", "dropout_hidden", "dropout_output", "weight_decay")
-    return Regularisers(**{**choices.given_of(Regularisers), **{name: choices.values[name] for name in names}})
+    return Regularisers(**choices.part(Regularisers))
 
 
 def _training(choices: Choices, model: CaptionerConfig) -> TrainingConfig:
@@ -166,37 +163,19 @@ def _training(choices: Choices, model: CaptionerConfig) -> TrainingConfig:
     rates = {"adamw": 0.3 * RATES[model.decoder.cell] * min(1.0, (256 / width) ** 0.6), "sgd": 0.5, "rmsprop": 0.001}
     choices.choose("lr", float(f"{rates[optimiser]:.2g}"), f"for {optimiser}, {model.decoder.cell}, width {width}")
     choices.choose("evaluations", 20, "every 5%")
-    names = ("batch", "bptt", "lr", "evaluations")
-    return TrainingConfig(**{**choices.given_of(TrainingConfig), **{name: choices.values[name] for name in names}})
+    return TrainingConfig(**choices.part(TrainingConfig))
 
 
 def seconds_a_step(model: CaptionerConfig, batch: int, length: int, threads: int) -> float:
     """How long a step of training takes, changed images and all, by doing some."""
-    before, random = torch.get_num_threads(), torch.get_rng_state()
-    try:
-        torch.set_num_threads(threads)
-        return _measure(model, batch, length)
-    finally:
-        torch.set_num_threads(before)
-        torch.set_rng_state(random)
 
+    def make() -> tuple[RecurrentCaptioner, CaptionObjective]:
+        usual = Regularisers(dropout_input=0.1, dropout_hidden=0.1, dropout_output=0.1)
+        network = RecurrentCaptioner(model, usual)
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (batch, model.size, model.size, 4)).astype(np.uint8)
+        ids = [rng.integers(model.decoder.vocab, size=max(1, length // 2)) for _ in range(batch)]  # as long as most
+        data = Captions(images, np.arange(batch), Ragged.of(ids), 0, 1)
+        return network, CaptionObjective(network, data, batch, Augmentation(), 0)
 
-def _measure(model: CaptionerConfig, batch: int, length: int) -> float:
-    usual = Regularisers(dropout_input=0.1, dropout_hidden=0.1, dropout_output=0.1)
-    network = RecurrentCaptioner(model, usual)
-    updater = Updater(network, TrainingConfig(batch, length, lr=1e-3, steps=1), weight_decay=0.01)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch, model.size, model.size, 4)).astype(np.uint8)
-    ids = [rng.integers(model.decoder.vocab, size=max(1, length // 2)) for _ in range(batch)]  # as long as most
-    data = Captions(images, np.arange(batch), Ragged.of(ids), 0, 1)
-    objective = CaptionObjective(network, data, batch, Augmentation(), 0)
-    steps, start = -1, time.perf_counter()
-    while steps < 1 or time.perf_counter() - start < PROBE_SECONDS:
-        loss = objective.loss(Place(), ())
-        updater.optimiser.zero_grad(set_to_none=True)
-        (loss.nats / loss.tokens).backward()  # type: ignore[no-untyped-call]
-        updater.step(1e-3)
-        steps += 1
-        if steps == 0:  # the first step warms up and does not count
-            start = time.perf_counter()
-    return (time.perf_counter() - start) / steps
+    return probe.seconds_a_step(make, threads, PROBE_SECONDS)

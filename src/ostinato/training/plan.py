@@ -213,8 +213,7 @@ def _regularisers(choices: Choices, epochs: float, *, words: bool) -> Regularise
     choices.choose("dropout_hidden", strength, "as dropout")
     choices.choose("dropout_output", strength, "as dropout")
     choices.choose("weight_decay", 0.01, "the usual small amount")
-    names = ("dropout_input", "dropout_hidden", "dropout_output", "weight_decay")
-    return Regularisers(**{**choices.given_of(Regularisers), **{name: choices.values[name] for name in names}})
+    return Regularisers(**choices.part(Regularisers))
 
 
 def _training(choices: Choices, model: ModelConfig, *, words: bool) -> TrainingConfig:
@@ -225,5 +224,4 @@ def _training(choices: Choices, model: ModelConfig, *, words: bool) -> TrainingC
     choices.choose("lr", float(f"{rates[optimiser]:.2g}"), f"for {optimiser}, {model.cell}, width {width}")
     brief = choices.given.get("minutes", 5.0) < 2
     choices.choose("evaluations", 10 if brief else 20, "each takes time from training" if brief else "every 5%")
-    names = ("batch", "bptt", "lr", "evaluations")
-    return TrainingConfig(**{**choices.given_of(TrainingConfig), **{name: choices.values[name] for name in names}})
+    return TrainingConfig(**choices.part(TrainingConfig))

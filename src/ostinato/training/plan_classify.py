@@ -84,8 +84,7 @@ def _regularisers(size: LabelledSize, choices: Choices, started: bool) -> Regula
     choices.choose("dropout_hidden", strength, "as dropout")
     choices.choose("dropout_output", strength, "as dropout; on the pooled vector")
     choices.choose("weight_decay", 0.01, "the usual small amount")
-    names = ("dropout_embedding", "dropout_input", "dropout_hidden", "dropout_output", "weight_decay")
-    return Regularisers(**{**choices.given_of(Regularisers), **{name: choices.values[name] for name in names}})
+    return Regularisers(**choices.part(Regularisers))
 
 
 def _training(size: LabelledSize, choices: Choices, started: bool) -> TrainingConfig:
@@ -98,5 +97,4 @@ def _training(size: LabelledSize, choices: Choices, started: bool) -> TrainingCo
     choices.choose("lr", 0.01 if started else 0.002, f"for texts in batches of {batch}")
     choices.choose("average", 0.99, "a mean of the weights is steadier than any of them on few texts")
     choices.choose("evaluations", 20, "every 5%")
-    names = ("batch", "bptt", "lr", "average", "evaluations")
-    return TrainingConfig(**{**choices.given_of(TrainingConfig), **{name: choices.values[name] for name in names}})
+    return TrainingConfig(**choices.part(TrainingConfig))

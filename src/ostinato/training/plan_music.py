@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,12 +12,11 @@ import torch
 
 from ostinato.architectures.composer import KEYS, ComposerConfig, composer_tensors
 from ostinato.config import ModelConfig, Regularisers
-from ostinato.data.lanes import Place
 from ostinato.data.rolls import Roll
 from ostinato.errors import ConfigError
 from ostinato.models.composer import RecurrentComposer
+from ostinato.training import probe
 from ostinato.training.composing import RollObjective
-from ostinato.training.optim import Updater
 from ostinato.training.plan import RATES, Choices, Plan
 from ostinato.training.settings import TrainingConfig
 
@@ -146,8 +144,7 @@ def _regularisers(choices: Choices, epochs: float) -> Regularisers:
     choices.choose("dropout_hidden", strength, "as dropout")
     choices.choose("dropout_output", strength, "as dropout")
     choices.choose("weight_decay", 0.05, "few pieces: more than the usual")
-    names = ("dropout_input", "dropout_hidden", "dropout_output", "weight_decay")
-    return Regularisers(**{**choices.given_of(Regularisers), **{name: choices.values[name] for name in names}})
+    return Regularisers(**choices.part(Regularisers))
 
 
 def _training(choices: Choices, model: ComposerConfig) -> TrainingConfig:
@@ -157,35 +154,17 @@ def _training(choices: Choices, model: ComposerConfig) -> TrainingConfig:
     choices.choose("lr", float(f"{rates[optimiser]:.2g}"), f"for {optimiser}, {cell}, width {width}")
     choices.choose("evaluations", 20, "every 5%")
     choices.choose("average", 0.998, "the mean of many weights: few pieces, noisy steps")
-    names = ("batch", "bptt", "lr", "evaluations", "average")
-    return TrainingConfig(**{**choices.given_of(TrainingConfig), **{name: choices.values[name] for name in names}})
+    return TrainingConfig(**choices.part(TrainingConfig))
 
 
 def seconds_a_step(model: ComposerConfig, batch: int, length: int, threads: int) -> float:
     """How long a step of training takes, by doing some."""
-    before, random = torch.get_num_threads(), torch.get_rng_state()
-    try:
-        torch.set_num_threads(threads)
-        return _measure(model, batch, length)
-    finally:
-        torch.set_num_threads(before)
-        torch.set_rng_state(random)
 
+    def make() -> tuple[RecurrentComposer, RollObjective]:
+        network = RecurrentComposer(model, Regularisers(dropout_input=0.1, dropout_output=0.3))
+        rng = np.random.default_rng(0)
+        steps = max(1, length // 2)  # as long as most
+        rolls: list[Roll] = [rng.random((steps, KEYS)) < 4 / KEYS for _ in range(batch)]
+        return network, RollObjective(network, rolls, batch, steps, 0, 0)
 
-def _measure(model: ComposerConfig, batch: int, length: int) -> float:
-    network = RecurrentComposer(model, Regularisers(dropout_input=0.1, dropout_output=0.3))
-    updater = Updater(network, TrainingConfig(batch, length, lr=1e-3, steps=1), weight_decay=0.01)
-    rng = np.random.default_rng(0)
-    steps_each = max(1, length // 2)  # as long as most
-    rolls: list[Roll] = [rng.random((steps_each, KEYS)) < 4 / KEYS for _ in range(batch)]
-    objective = RollObjective(network, rolls, batch, steps_each, 0, 0)
-    steps, start = -1, time.perf_counter()
-    while steps < 1 or time.perf_counter() - start < PROBE_SECONDS:
-        loss = objective.loss(Place(), ())
-        updater.optimiser.zero_grad(set_to_none=True)
-        (loss.nats / loss.tokens).backward()  # type: ignore[no-untyped-call]
-        updater.step(1e-3)
-        steps += 1
-        if steps == 0:  # the first step warms up and does not count
-            start = time.perf_counter()
-    return (time.perf_counter() - start) / steps
+    return probe.seconds_a_step(make, threads, PROBE_SECONDS)

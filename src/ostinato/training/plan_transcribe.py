@@ -86,8 +86,7 @@ def _regularisers(size: RecordingsSize, choices: Choices) -> Regularisers:
     choices.choose("dropout_hidden", strength, "as dropout")
     choices.choose("dropout_output", strength, "as dropout")
     choices.choose("weight_decay", 0.01, "the usual small amount")
-    names = ("dropout_input", "dropout_hidden", "dropout_output", "weight_decay")
-    return Regularisers(**{**choices.given_of(Regularisers), **{name: choices.values[name] for name in names}})
+    return Regularisers(**choices.part(Regularisers))
 
 
 def _training(size: RecordingsSize, choices: Choices, model: RecogniserConfig) -> TrainingConfig:
@@ -98,5 +97,4 @@ def _training(size: RecordingsSize, choices: Choices, model: RecogniserConfig) -
     choices.choose("lr", float(f"{rates[optimiser]:.2g}"), f"for {optimiser}, {model.layers.cell}, width {width}")
     choices.choose("average", 0.99, "a mean of the weights is steadier than any of them")
     choices.choose("evaluations", 20, "every 5%")
-    names = ("batch", "bptt", "lr", "average", "evaluations")
-    return TrainingConfig(**{**choices.given_of(TrainingConfig), **{name: choices.values[name] for name in names}})
+    return TrainingConfig(**choices.part(TrainingConfig))

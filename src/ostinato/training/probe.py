@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from ostinato.architectures.language import GATES
 from ostinato.config import ModelConfig, Regularisers
+from ostinato.data.lanes import Place
 from ostinato.kernels.autograd import linear_cross_entropy
 from ostinato.models.build import build
 from ostinato.nn.sampled import SampledSoftmax
+from ostinato.training.objective import Objective
 from ostinato.training.optim import Updater
 from ostinato.training.settings import TrainingConfig
 
@@ -70,13 +75,9 @@ def probe(model: ModelConfig, batch: int, bptt: int, threads: int | None = None,
 
     On a machine that is busy one thread can beat two by far, because threads that work together wait for each other.
     """
-    before = torch.get_num_threads()
-    random = torch.get_rng_state()
-    try:
-        reached = {n: _measure(model, batch, bptt, n, drawn) for n in ({threads} if threads else {before, 1})}
-    finally:
-        torch.set_num_threads(before)
-        torch.set_rng_state(random)
+    with without_trace():
+        tried = {threads} if threads else {torch.get_num_threads(), 1}
+        reached = {n: _measure(model, batch, bptt, n, drawn) for n in tried}
     best = max(reached, key=lambda n: reached[n])
     if len(reached) == 1:
         return Speed(reached[best], best, f"{reached[best] / 1e9:.0f} GFLOP/s")
@@ -96,15 +97,50 @@ def _measure(model: ModelConfig, batch: int, bptt: int, threads: int, drawn: int
     ids = torch.randint(model.vocab, (bptt + 1 + network.lookahead, batch))
     state = network.initial_state(batch)
     cross_entropy = SampledSoftmax(torch.ones(model.vocab), drawn).cross_entropy if drawn else linear_cross_entropy
-    steps, start = -1, time.perf_counter()  # the first step warms up and does not count
-    while steps < 1 or time.perf_counter() - start < PROBE_SECONDS:
+
+    def step() -> None:
+        nonlocal state
         nats, penalty, state = network.loss(ids, state, cross_entropy)
         updater.optimiser.zero_grad(set_to_none=True)
         (nats / (batch * bptt) + penalty).backward()  # type: ignore[no-untyped-call]
         updater.step(1e-3)
-        steps += 1
-        if steps == 0:
-            start = time.perf_counter()
-    work = operations_per_token(model, most_scored(drawn, batch * bptt))
-    rate = steps * batch * bptt * work / (time.perf_counter() - start)
-    return (1.0 - EVALUATIONS) * rate
+
+    work = batch * bptt * operations_per_token(model, most_scored(drawn, batch * bptt))
+    return (1.0 - EVALUATIONS) * work / seconds_each(step, PROBE_SECONDS)
+
+
+def seconds_a_step(make: Callable[[], tuple[nn.Module, Objective]], threads: int, seconds: float) -> float:
+    """How long a step of training takes, from some steps on the first batch of what ``make`` gives."""
+    with without_trace():
+        torch.set_num_threads(threads)
+        model, objective = make()
+        updater = Updater(model, TrainingConfig(1, 1, lr=1e-3, steps=1), weight_decay=0.01)
+
+        def step() -> None:
+            loss = objective.loss(Place(), ())
+            updater.optimiser.zero_grad(set_to_none=True)
+            (loss.nats / loss.tokens).backward()  # type: ignore[no-untyped-call]
+            updater.step(1e-3)
+
+        return seconds_each(step, seconds)
+
+
+def seconds_each(step: Callable[[], None], seconds: float) -> float:
+    """How long a step takes, by doing some for so many seconds. The first warms up and does not count."""
+    step()
+    count, start = 0, time.perf_counter()
+    while count < 1 or time.perf_counter() - start < seconds:
+        step()
+        count += 1
+    return (time.perf_counter() - start) / count
+
+
+@contextmanager
+def without_trace() -> Iterator[None]:
+    """Leaves the number of threads and torch's global generator as they were."""
+    threads, random = torch.get_num_threads(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(random)

@@ -51,9 +51,11 @@ class Spotted:
     @staticmethod
     def of(images: Pixels, image: NDArray[np.int64], captions: Sequence[str], words: Sequence[str]) -> Spotted:
         """Look for ``words`` in ``captions``."""
-        found = [words_of(caption) for caption in captions]
-        present = np.array([[word in some for word in words] for some in found], bool)
-        return Spotted(images, image, present.reshape(len(captions), len(words)))
+        places = {word: k for k, word in enumerate(words)}
+        present = np.zeros((len(captions), len(words)), bool)
+        for row, caption in zip(present, captions, strict=True):
+            row[[places[word] for word in words_of(caption) if word in places]] = True
+        return Spotted(images, image, present)
 
     def __len__(self) -> int:
         return len(self.image)
