@@ -194,3 +194,19 @@ def test_learning_from_nothing_or_from_marks_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="order is 9"):
         learn_arpa([text], tmp_path / "x.arpa", order=9)
     assert not (tmp_path / "x.arpa").exists()
+
+
+def test_a_context_whose_back_off_is_one_is_kept_where_longer_grams_begin_with_it(tmp_path):
+    """``a`` and ``a b`` have no back-off in the file, and ``a b c`` needs both."""
+    (tmp_path / "x.arpa").write_text(
+        "\\data\\\nngram 1=5\nngram 2=1\nngram 3=1\n\n"
+        "\\1-grams:\n-1\t<s>\n-1\t</s>\n-0.8\ta\n-0.9\tb\n-1.1\tc\n\n"
+        "\\2-grams:\n-0.5\ta b\n\n\\3-grams:\n-0.25\ta b c\n\n\\end\\\n"
+    )
+    model = read_arpa(tmp_path / "x.arpa")
+    state, found = model.begin(), []
+    for word in ("a", "b", "c"):
+        (logprob,), (state,) = model.extend([state], [word])
+        found.append(logprob / math.log(10))
+    assert found == pytest.approx([-0.8, -0.5, -0.25], abs=1e-6)
+    assert state == ()  # nothing begins with ``b c`` or ``c``

@@ -157,6 +157,37 @@ def test_a_limit_keeps_the_best_histories_of_each_node():
         assert done.hypotheses == 1 + limit + 1
 
 
+def test_histories_are_compared_by_the_scaled_new_score():
+    """By the sound alone, or with the new score counted once, ``a`` would stay; times the scale of 3 it is ``b``."""
+    sound = {ACOUSTIC: np.array([-1.0, -2.0, 0.0]), LM: np.array([0.0, -9.0, 0.0])}
+    lattice = Lattice("u", np.array([0, 0, 1]), np.array([1, 1, 2]), ("a", "b", "c"), sound, {LM: 3.0})
+    scorer = Table({"a": -1.5, "b": -1.0, "c": -0.1})
+    done = rescore(lattice, scorer, limit=1)
+    assert done.best.words == ("b", "c")
+    assert done.best.score == pytest.approx(-2.0 + 3.0 * (-1.0 - 0.1))
+    assert rescore(lattice, scorer, limit=1, new=0.5).best.words == ("a", "c")
+
+
+class Table:
+    """Words by themselves; an end costs nothing."""
+
+    def __init__(self, logprobs):
+        self._logprobs = logprobs
+
+    def begin(self):
+        return ()
+
+    def extend(self, states, words):
+        after = [(*state, word) for state, word in zip(states, words, strict=True)]
+        return np.array([self._logprobs[word] for word in words]), after
+
+    def end(self, states):
+        return np.zeros(len(states))
+
+    def __contains__(self, word):
+        return word in self._logprobs
+
+
 def test_the_same_word_after_the_same_history_is_read_once():
     """Four ways in time to say the same: the model reads each word once, in as few calls as there are levels."""
     lattice = Lattice(
