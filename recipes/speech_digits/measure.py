@@ -28,7 +28,7 @@ from ostinato.language_model import load as load_language_model
 from ostinato.recogniser import Recogniser, load
 from ostinato.score.wer import Errors, confidence_interval, word_errors
 from ostinato.sound import read_wav
-from ostinato.text.transcripts import read_transcripts
+from ostinato.text.listed import TRANSCRIPTS, read_listed
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 WIDTH = 16
@@ -48,10 +48,10 @@ class Strings:
 
 def read(path: Path, rate: int) -> Strings:
     """The strings of a list that strings.py wrote."""
-    lines = read_transcripts([path])
+    lines = read_listed([path], TRANSCRIPTS)
     times = [line.split("\t")[2].split() for line in path.read_text("utf-8").splitlines()]
     ends = [[float(span.split("-")[1]) for span in spans] for spans in times]
-    return Strings([read_wav(line.path, rate)[0] for line in lines], [line.text for line in lines], ends)
+    return Strings([read_wav(line.file, rate)[0] for line in lines], [line.text for line in lines], ends)
 
 
 def hear(model: Recogniser, strings: Strings, beam: int = 1, fusions: Sequence[Fusion] = ()) -> list[Errors]:
