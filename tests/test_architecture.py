@@ -68,7 +68,7 @@ LIBRARIES: dict[str, set[str]] = {
     "bundle": {"numpy", "safetensors"},
     "engine": {"numpy", "safetensors"},
     "text": {"numpy", "tokenizers"},
-    "kernels.autograd": {"numpy", "torch"},
+    "kernels.autograd": {"numpy", "torch", "triton"},
     "nn": {"torch"},
     "models": {"torch"},
     "training": {"numpy", "torch", "safetensors"},

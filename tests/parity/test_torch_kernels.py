@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from parity.cases import CASES, WIDE, assert_close, by_reference, problem
+from parity.cases import CASES, VARIANTS, WIDE, Case, assert_close, by_reference, problem
 from parity.torch_kernels import by_torch
 
 from ostinato.errors import ConfigError
 from ostinato.kernels.autograd import recurrent
 
+# Many tiles of rows and units, and steps enough for one program to run ahead of another.
+TALL = [Case(*variant, "tall", T=50, B=70, I=30, H=200, keep=keep) for variant in VARIANTS for keep in (None, "mask")]
 WHOLE = [case for case in CASES if case.name == "whole"]
 
 
@@ -71,7 +73,10 @@ def test_an_unknown_name_is_refused(cell, activation):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("case", CASES + WIDE, ids=str)
-def test_the_gpu_gives_what_the_definition_says(case):
-    p = problem(case)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("case", CASES + WIDE + TALL, ids=str)
+def test_the_gpu_gives_what_the_definition_says(case, dtype, monkeypatch):
+    """float64 by torch's layers and plain loops; float32 also by our kernels, here on many multiprocessors."""
+    monkeypatch.setattr("torch.backends.cudnn.allow_tf32", False)
+    p = problem(case, dtype)
     assert_close(by_torch(case, p, device="cuda"), by_reference(case, p), case.T)

@@ -162,8 +162,14 @@ def gru_backward(
         torch.mul(d_fresh, h[t] - n[t], out=d_z[t])
         d_h.addcmul_(d_rh, r[t]).add_(product(d_sigmoid_(d_rz[t], rz[t]), U_rz))
         (d_h,) = add((d_h,), held)
+    return d_a, (d_h,), d_gru_weights(d_a, parts, reset)
+
+
+def d_gru_weights(d_a: Tensor, parts: Parts, reset: Tensor) -> dict[str, Tensor]:
+    """Gradient of the recurrent weights over all steps; ``reset`` is r * h ``(T, B, H)``."""
+    H = reset.shape[2]
     d_U_rz = outer(rows(d_a[:, :, : 2 * H]), rows(parts[0][:-1]))
-    return d_a, (d_h,), {"weight_hh": torch.cat([d_U_rz, outer(rows(d_a[:, :, 2 * H :]), rows(reset))])}
+    return {"weight_hh": torch.cat([d_U_rz, outer(rows(d_a[:, :, 2 * H :]), rows(reset))])}
 
 
 # gru_reset_after
@@ -206,8 +212,13 @@ def gru_reset_after_backward(
         d_u_rz[t].copy_(d_sigmoid_(d_rz[t], rz[t]))
         torch.mul(d_n[t], r[t], out=d_u_n[t])
         (d_h,) = add((d_h.add_(product(d_u[t], U)),), held)
-    d_weights = {"weight_hh": outer(rows(d_u), rows(parts[0][:-1])), "bias_hn": d_u[:, :, 2 * H :].sum((0, 1))}
-    return d_a, (d_h,), d_weights
+    return d_a, (d_h,), d_reset_after_weights(d_u, parts)
+
+
+def d_reset_after_weights(d_u: Tensor, parts: Parts) -> dict[str, Tensor]:
+    """Gradient of the recurrent weights over all steps; ``d_u`` is that of U h + b ``(T, B, 3H)``."""
+    d_u_n = d_u[:, :, 2 * parts[0].shape[2] :]
+    return {"weight_hh": outer(rows(d_u), rows(parts[0][:-1])), "bias_hn": d_u_n.sum((0, 1))}
 
 
 # lstm
@@ -311,11 +322,16 @@ def peephole_backward(
         d_tanh_(torch.mul(d_c, i[t], out=d_g[t]), g[t])
         d_c.mul_(f[t]).add_(d_see(d_i[t], V_i)).add_(d_see(d_f[t], V_f))
         d_h, d_c = add((product(d_a[t], U.t()), d_c), held)
+    return d_a, (d_h, d_c), d_peephole_weights(d_a, parts, fresh, weights)
+
+
+def d_peephole_weights(d_a: Tensor, parts: Parts, fresh: Tensor, weights: Weights) -> dict[str, Tensor]:
+    """Gradient of the recurrent weights over all steps; ``fresh`` is the cell that o saw ``(T, B, H)``."""
     before = parts[1][:-1]
-    all_i, all_f, _, all_o = torch.split(d_a, H, 2)
-    d_weights = {"weight_hh": outer(rows(d_a), rows(parts[0][:-1])), "weight_ci": d_seen(all_i, before, V_i)}
-    d_weights |= {"weight_cf": d_seen(all_f, before, V_f), "weight_co": d_seen(all_o, fresh, V_o)}
-    return d_a, (d_h, d_c), d_weights
+    d_i, d_f, _, d_o = torch.split(d_a, fresh.shape[2], 2)
+    seen = {"weight_ci": (d_i, before), "weight_cf": (d_f, before), "weight_co": (d_o, fresh)}
+    d_weights = {name: d_seen(d, c, weights[name]) for name, (d, c) in seen.items()}
+    return {"weight_hh": outer(rows(d_a), rows(parts[0][:-1])), **d_weights}
 
 
 LOOPS = {

@@ -14,11 +14,12 @@ from ostinato.kernels.autograd.products import product
 # Logits in a block, 8 MB of float32. Of 0.9 to 7 million, 1.8 to 3.5 were the fastest at a vocabulary of 10000: smaller
 # blocks add up the weight's gradient too often, larger ones leave the cache between product, softmax and gradients.
 _BLOCK = 1 << 21
+_GPU_BLOCK = 1 << 26  # 256 MB: large enough to keep a GPU busy, small beside its memory
 
 
-def _blocks(rows: int, vocab: int) -> list[slice]:
-    """Consecutive slices that cover ``rows``, of near equal size, each of at most ``_BLOCK`` logits or one row."""
-    size = max(1, _BLOCK // vocab)
+def _blocks(x: Tensor, vocab: int) -> list[slice]:
+    """Consecutive slices that cover the rows of ``x``, of near equal size, each a block of logits or one row."""
+    rows, size = len(x), max(1, (_GPU_BLOCK if x.is_cuda else _BLOCK) // vocab)
     size = -(-rows // max(1, -(-rows // size)))
     return [slice(start, min(start + size, rows)) for start in range(0, rows, max(1, size))]
 
@@ -44,7 +45,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         )
         # Both products that read the weight are faster on it transposed, as is the sum of its gradient.
         weight_t = weight.t().contiguous()
-        for block in _blocks(len(x), len(weight)):
+        for block in _blocks(x, len(weight)):
             logits = product(x[block], weight_t.t(), bias)
             target = targets[block, None]
             chosen = logits.gather(1, target)[:, 0]
@@ -121,7 +122,7 @@ def linear_nats(x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor)
     if compiled.possible(x):
         return _compiled_nats(x, weight, bias, targets, None)
     nats = x.new_empty(len(x))
-    for block in _blocks(len(x), len(weight)):
+    for block in _blocks(x, len(weight)):
         logits = product(x[block], weight, bias)
         chosen = logits.gather(1, targets[block, None])[:, 0]
         torch.sub(_softmax_(logits), chosen, out=nats[block])

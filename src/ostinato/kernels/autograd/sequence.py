@@ -1,4 +1,4 @@
-"""A layer over a sequence: torch's fused layers where the mathematics is the same, our loops elsewhere."""
+"""A layer over a sequence: the core, on a GPU torch's fused layers or our kernels, plain loops elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from ostinato.kernels.autograd import compiled
+from ostinato.kernels.autograd import compiled, gpu
 from ostinato.kernels.autograd.loops import LOOPS, RNN_LOOPS, Loop, Parts, rows
 from ostinato.kernels.autograd.products import outer, product, uses_onednn
 from ostinato.kernels.reference import find
@@ -158,8 +158,9 @@ def recurrent(
         return recurrent_together(
             cell, [(x, weights, state)], activation=activation, lengths=lengths, keeps=[keep], reversed=[False]
         )[0]
-    function = _fused(cell, activation, x)
-    if function is not None and keep is None:
+    function = _fused(cell, activation, x) if keep is None else None
+    loop = gpu.find(cell, activation, x, state[0].shape[1], rival=function is not None)
+    if function is not None and loop is None:
         with warnings.catch_warnings():
             # cuDNN wants the weights in one piece; ours are values that may have just been computed (weight drop).
             warnings.filterwarnings("ignore", "RNN module weights")
@@ -170,7 +171,8 @@ def recurrent(
         shape = (*x.shape[:2], state[0].shape[1])
         keep = tuple(torch.where(live, k, 1.0) for k in keep or (x.new_zeros(shape),) * len(state))
         x = torch.where(live, x, 0.0)
-    loop = RNN_LOOPS[activation] if cell == "rnn" else LOOPS[cell]
+    if loop is None:
+        loop = RNN_LOOPS[activation] if cell == "rnn" else LOOPS[cell]
     outputs, *final = _run_loop(loop, x, weights, state, keep)
     return outputs if live is None else outputs * live, tuple(final)
 
