@@ -41,7 +41,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", "RNN module weights")
     rows: list[dict[str, Any]] = [measure(cell, *size, options.rounds) for cell in CELLS for size in SIZES]
     if options.text is not None:
-        rows += [whole_run(options.text, options.seconds, cell) for cell in ("lstm", "gru")]
+        rows.append(whole_run(options.text, options.seconds))
     write("gpu", rows, card=torch.cuda.get_device_name(), torch=torch.__version__)
 
 
@@ -89,13 +89,13 @@ def _seconds(run: Any, count: int) -> float:
     return (time.perf_counter() - start) / count
 
 
-def whole_run(text: Path, seconds: float, cell: str) -> dict[str, Any]:
+def whole_run(text: Path, seconds: float) -> dict[str, Any]:
     """What `ostinato train --device cuda` reaches in a time."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "model"
-        ostinato.train(text, out=out, device="cuda", minutes=seconds / 60, level="char", cell=cell)
+        ostinato.train(text, out=out, device="cuda", minutes=seconds / 60, level="char")
         found = json.loads((out / "config.json").read_text())["training"]
-    row = {"run": text.name, "cell": cell, "architecture": found["architecture"], "wanted_seconds": seconds}
+    row = {"run": text.name, "architecture": found["architecture"], "wanted_seconds": seconds}
     row |= {name: found[name] for name in ("seconds", "steps", "epochs", "parameters")}
     row |= {f"valid_{name}": value for name, value in found["valid"].items()}
     print(row, flush=True)

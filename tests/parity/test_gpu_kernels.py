@@ -33,6 +33,7 @@ def on_the_cpu(monkeypatch):
 
     monkeypatch.setattr(gpu, "find", find)
     monkeypatch.setattr(gpu, "_tiles", tiles)
+    monkeypatch.setattr(gpu, "_depth", lambda *_: 16)
     monkeypatch.setattr(sequence, "_fused", lambda *_: None)
     monkeypatch.setattr("ostinato.kernels.autograd.compiled.possible", lambda _: False)
 

@@ -24,7 +24,8 @@ from ostinato.kernels.autograd.products import outer
 _PEEPHOLES = {"lstm": "none", "peephole_diagonal": "diagonal", "peephole": "full"}
 _WIDEST = 64 * 64  # elements of a tile: a program keeps up to six of them in registers
 _SMALLEST = (16, 16)
-_DEPTH = 64  # how much of a product's inner axis is read at once
+_DEPTHS = (64, 32, 16)  # how much of a product's inner axis is read at once
+_AHEAD = 3  # how many of such parts are on their way in shared memory at once: Triton's own choice
 
 
 def find(cell: str, activation: str, x: Tensor, width: int, *, rival: bool) -> Loop | None:
@@ -69,16 +70,23 @@ def _tiles(B: int, H: int, device: torch.device) -> tuple[int, int] | None:
     return min(fitting)[1:] if fitting else None
 
 
+def _depth(rows: int, units: int, device: torch.device) -> int:
+    """The largest for which the full peephole finds room: two tiles of rows, six of weights."""
+    room = torch.cuda.get_device_properties(device).shared_memory_per_block_optin  # type: ignore[attr-defined]  # stubs lack it
+    return next(depth for depth in _DEPTHS if 4 * _AHEAD * depth * (2 * rows + 6 * units) <= room)
+
+
 def _run(kernel: Any, steps: int, B: int, H: int, *arguments: Tensor, keep: Parts | None, **constants: Any) -> None:
     """One launch; of ``arguments`` the kernel's tensors up to ``keep``."""
     like = arguments[0]
     tiles = _tiles(B, H, like.device)
     assert tiles is not None
     rows, units = tiles
+    depth = _depth(rows, units, like.device)
     grid = -(-H // units), -(-B // rows)
     kernel[grid](
         *arguments, torch.zeros(grid[1], dtype=torch.int32, device=like.device), steps, B, H,
-        KEEP=keep is not None, ROWS=rows, UNITS=units, DEPTH=_DEPTH, PRECISION=_precision(),
+        KEEP=keep is not None, ROWS=rows, UNITS=units, DEPTH=depth, PRECISION=_precision(), num_stages=_AHEAD,
         **constants, launch_cooperative_grid=True,
     )  # fmt: skip
 
