@@ -123,7 +123,7 @@ def _own_score(lattice: Lattice, path: paths.Path, scorer: Scorer[Any]) -> float
 
 
 def _compared(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each setting beside the best of its model: how far below it in nats of the language model, in how many lattices."""
+    """Each setting beside the best of its model: how many nats of the language model below it, in how many lattices."""
     found = []
     for row in rows:
         best = np.max([other["scores"] for other in rows if other["model"] == row["model"]], axis=0)

@@ -1,6 +1,6 @@
 """What tunes a model writes, beside real ones.
 
-    python measure.py MODEL PARTS OUT [--count 200] [--temperature 1.0] [--seed 0]
+    python measure.py MODEL PARTS OUT [--count 200] [--temperature 1.0] [--redraw 8] [--seed 0]
 
 ``PARTS`` is what ``prepare.py`` wrote. Prints one JSON object, and writes into OUT the tunes as ``tunes.abc`` and the
 first of them as sheets, where abcm2ps is. Needs Debian's abc2midi (package abcmidi); torch is not needed.
@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import ostinato
-from ostinato.cli.tunes import BLANK, MOST_OF_TUNE
-from ostinato.language_model import LanguageModel
+from ostinato.language_model import LanguageModel, Writing
 from ostinato.text.abc import Tune, bars, intervals, numbered, read_tunes, split_tunes
+from ostinato.text.metre import faults
+from ostinato.tunes import REDRAW, Composed, compose
 
 SHEETS = 3
 COPIED = 16
@@ -34,19 +35,12 @@ def header(tune: Tune) -> str:
     return tune.text[: -len(tune.body)] if tune.body else tune.text
 
 
-def compose(lm: LanguageModel, like: list[Tune], count: int, temperature: float, seed: int) -> tuple[list[str], int]:
-    """So many tunes with the headers of ``like``, one after the other; and how many the model ended itself."""
-    tunes, ended = [], 0
-    for index in range(count):
-        prompt = header(like[index % len(like)])
-        made = list(
-            lm.stream_tokens(
-                BLANK + prompt, MOST_OF_TUNE, temperature=temperature, seed=seed, index=index, stop=["\n\n"]
-            )
-        )
-        tunes.append(prompt + "".join(token.text for token in made))
-        ended += len(made) < MOST_OF_TUNE
-    return tunes, ended
+def write(lm: LanguageModel, like: list[Tune], count: int, redraw: int, options: Writing) -> list[Composed]:
+    """So many tunes with the headers of ``like``, one after the other."""
+    return [
+        compose(lm, header(like[index % len(like)]), redraw=redraw, options={**options, "index": index})
+        for index in range(count)
+    ]
 
 
 def remarks(tune: Tune) -> list[str]:
@@ -89,6 +83,7 @@ def judge(tunes: list[Tune], known: Known) -> dict[str, Any]:
     return {
         "tunes": len(tunes),
         "accepted": sum(not lines for lines in said) / len(tunes),
+        "without_a_fault": sum(not faults(tune) for tune in tunes) / len(tunes),
         "bars": count,
         "bars_that_fit": sum(bar.fits for found in each for bar in found) / count,
         "tunes_all_of_whose_bars_fit": sum(all(bar.fits for bar in found) for found in each) / len(tunes),
@@ -115,13 +110,16 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--redraw", type=int, default=REDRAW)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     lm = ostinato.load(given.model)
     assert isinstance(lm, LanguageModel)
     real = {part: read_tunes(given.parts / f"{part}.abc") for part in ("train", "test")}
     known = Known(real["train"])
-    texts, ended = compose(lm, real["test"], given.count, given.temperature, given.seed)
+    options: Writing = {"temperature": given.temperature, "seed": given.seed}
+    composed = write(lm, real["test"], given.count, given.redraw, options)
+    texts = [one.text for one in composed]
     tunes = [tune for text in texts for tune in split_tunes(text)[:1]]
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "tunes.abc").write_text(numbered(texts), "utf-8")
@@ -130,7 +128,9 @@ def main() -> None:
         "temperature": given.temperature,
         "seed": given.seed,
         "test_bits_per_char": lm.training["test"]["bits_per_char"],
-        "ended": ended / given.count,
+        "redraw": given.redraw,
+        "ended": sum(one.ended for one in composed) / given.count,
+        "bars_drawn_again": sum(one.redrawn for one in composed),
         "written": judge(tunes, known),
         "real_test_tunes": judge(real["test"], known),
     }

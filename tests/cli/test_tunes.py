@@ -14,7 +14,10 @@ from runs import command
 import ostinato
 from ostinato import music
 from ostinato.errors import OstinatoError
-from ostinato.text.abc import read_tunes
+from ostinato.language_model import LanguageModel, Writing
+from ostinato.text.abc import Tune, read_tunes
+from ostinato.text.metre import faults
+from ostinato.tunes import compose
 
 Capture = pytest.CaptureFixture[str]
 
@@ -60,6 +63,22 @@ def test_several_tunes_are_numbered_and_each_begins_anew(capsys: Capture, fiddle
     assert {tune.header["R"] for tune in found} == {"jig", "reel"}
 
 
+def test_what_breaks_the_metre_is_drawn_again(fiddler: Path) -> None:
+    lm = ostinato.load(fiddler)
+    assert isinstance(lm, LanguageModel)
+    wrong = {}
+    for redraw in (0, 30):
+        options: Writing = {"temperature": 3.0, "seed": 3}
+        made = [compose(lm, HEADER, tokens=300, redraw=redraw, options={**options, "index": k}) for k in range(6)]
+        again = [compose(lm, HEADER, tokens=300, redraw=redraw, options={**options, "index": k}) for k in range(6)]
+        assert made == again
+        assert len({one.text for one in made}) == 6
+        assert all(one.redrawn == 0 for one in made) == (redraw == 0)
+        wrong[redraw] = sum(len(faults(Tune(one.text), whole=one.ended)) for one in made)
+    assert wrong[30] < wrong[0] / 4
+    assert wrong[0] >= 8
+
+
 def test_a_tune_that_is_cut_says_so(capsys: Capture, fiddler: Path, tmp_path: Path) -> None:
     arguments = ["sample", fiddler, "--abc", tmp_path / "out.abc", "--prompt", HEADER, "--tokens", "12"]
     assert command(capsys, arguments).out.endswith("cut: give more --tokens\n")
@@ -81,6 +100,9 @@ def test_what_is_no_tune_is_reported_and_left_out(capsys: Capture, fiddler: Path
     ("arguments", "message"),
     [
         (["--abc", "out.txt"], "out.txt ends in '.txt'; expected .abc"),
+        (["--redraw", "3"], "--redraw is for tunes; give --abc FILE too"),
+        (["--abc", "out.abc", "--redraw", "-1"], "redraw is -1; expected a whole number from 0"),
+        (["--abc", "out.abc", "--no-repeat-ngram", "3"], "tunes repeat themselves"),
         (["--sound"], "--sound plays tunes; give --abc FILE too"),
         (["--abc", "out.abc", "--tokens", "0"], "tokens is 0; expected a whole number from 1"),
         (["--abc", "none/out.abc", "--prompt", HEADER], "none/out.abc cannot be written"),

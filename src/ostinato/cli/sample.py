@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.cli.arguments import Flag, for_terminal
-from ostinato.cli.tunes import MOST_OF_TUNE, write_tunes
+from ostinato.cli.tunes import write_tunes
 from ostinato.errors import ConfigError
 from ostinato.language_model import LanguageModel, Writing, load
+from ostinato.tunes import MOST, REDRAW
 
 TOKENS = 400
 
@@ -33,6 +34,7 @@ def sample(
     count: int = 1,
     allow_unknown: Flag = False,
     abc: Path | None = None,
+    redraw: int | None = None,
     sound: Flag = False,
     json: Flag = False,
 ) -> None:
@@ -70,6 +72,8 @@ def sample(
     abc
         Write tunes, each to its own end, into this file in ABC notation. The prompt is the beginning of the header, its
         lines with their ends; what is no tune is reported and left out.
+    redraw
+        With --abc: how often a bar that breaks the metre or the repeats is drawn again at most; default: 8, 0 is never.
     sound
         With --abc: each tune as .mid too, where the music extra is, and as .wav, where fluidsynth is.
     json
@@ -79,6 +83,10 @@ def sample(
         raise ConfigError(f"count is {count}; expected 1 or more")
     if sound and abc is None:
         raise ConfigError("--sound plays tunes; give --abc FILE too")
+    if redraw is not None and abc is None:
+        raise ConfigError("--redraw is for tunes; give --abc FILE too")
+    if abc is not None and (repetition_penalty != 1.0 or no_repeat_ngram):
+        raise ConfigError("tunes repeat themselves; leave out --repetition-penalty and --no-repeat-ngram with --abc")
     lm = load(model)
     options: Writing = {
         "temperature": temperature,
@@ -92,7 +100,8 @@ def sample(
         "allow_unknown": allow_unknown,
     }
     if abc is not None:
-        write_tunes(lm, abc, prompt, count, MOST_OF_TUNE if tokens is None else tokens, options, sound=sound, json=json)
+        most, again = (MOST if tokens is None else tokens), (REDRAW if redraw is None else redraw)
+        write_tunes(lm, abc, prompt, count, most, again, options, sound=sound, json=json)
         return
     tokens = TOKENS if tokens is None else tokens
     for index in range(count):

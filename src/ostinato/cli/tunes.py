@@ -12,15 +12,20 @@ from ostinato.errors import ConfigError, MusicError, OstinatoError
 from ostinato.files import write_whole
 from ostinato.language_model import LanguageModel, Writing
 from ostinato.text.abc import Tune, bars, notes, numbered, split_tunes
-
-BLANK = "\n"
-"""A text begins after a line end; with this there is a blank line before it, as before every tune."""
-MOST_OF_TUNE = 4000
-"""Tokens of one that does not end."""
+from ostinato.tunes import compose
 
 
 def write_tunes(
-    lm: LanguageModel, path: Path, prompt: str, count: int, tokens: int, options: Writing, *, sound: bool, json: bool
+    lm: LanguageModel,
+    path: Path,
+    prompt: str,
+    count: int,
+    tokens: int,
+    redraw: int,
+    options: Writing,
+    *,
+    sound: bool,
+    json: bool,
 ) -> None:
     """Write ``count`` tunes into ``path``, with ``sound`` into .mid and .wav beside it, and say what each is.
 
@@ -30,11 +35,12 @@ def write_tunes(
     if path.suffix.lower() != ".abc":
         raise ConfigError(f"{path} ends in {path.suffix or 'nothing'!r}; expected .abc")
     check_range("tokens", tokens, 1, 1 << 30)
+    check_range("redraw", redraw, 0, 1000)
     tunes, failed = [], False
     for index in range(count):
         options["index"] = index
         try:
-            tune, ended = _compose(lm, prompt, tokens, options)
+            tune, ended = _compose(lm, prompt, tokens, redraw, options)
         except MusicError as error:
             failed = True
             print(f"ostinato: sample {index}: {error}", file=sys.stderr)
@@ -54,16 +60,13 @@ def write_tunes(
         sys.exit(1)
 
 
-def _compose(lm: LanguageModel, prompt: str, tokens: int, options: Writing) -> tuple[Tune, bool]:
+def _compose(lm: LanguageModel, prompt: str, tokens: int, redraw: int, options: Writing) -> tuple[Tune, bool]:
     """A tune, and whether the model ended it. Raises MusicError when it is none."""
-    header = prompt.replace("\\n", "\n")
-    how: Writing = {**options, "stop": (*options.get("stop", ()), "\n\n")}
-    made = list(lm.stream_tokens(BLANK + header, tokens, **how))
-    text = header + "".join(token.text for token in made)
-    found = split_tunes(text)
+    composed = compose(lm, prompt.replace("\\n", "\n"), tokens=tokens, redraw=redraw, options=options)
+    found = split_tunes(composed.text)
     if len(found) != 1 or not notes(found[0]):
-        raise MusicError(f"the model wrote no tune: {text[:60]!r}; expected lines X: and K:, and notes")
-    return found[0], len(made) < tokens
+        raise MusicError(f"the model wrote no tune: {composed.text[:60]!r}; expected lines X: and K:, and notes")
+    return found[0], composed.ended
 
 
 def _tell(tune: Tune, number: int, index: int, ended: bool, options: Writing, *, json: bool) -> None:

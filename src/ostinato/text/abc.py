@@ -25,7 +25,7 @@ _TOKEN = re.compile(
     | \[(?P<inline>[A-Za-z]:[^\]\n]*)\]
     | (?P<text>"[^"\n]*"|![^!\n]*!|\{[^}\n]*\})
     | (?P<ending>\[\d[\d,.-]*)
-    | (?P<bar>\[?\|[|:\]]*|:+\|?[|:\]]*)
+    | (?P<bar>\[?\|[|:\]]*|:+\|?[|:\]]*)(?P<ending_after>\d?)
     | \((?P<tuplet>\d(?::\d*){0,2})
     | \[(?P<chord>[^\]|\n]+)\](?P<chord_length>\d*/*\d*)
     | (?P<note>[_^=]*[A-Ga-g][,']*|[zxyZX])(?P<length>\d*/*\d*)
@@ -101,6 +101,10 @@ class Bar:
     """What it should be; None where the tune has no metre."""
     edge: bool
     """Whether it begins or ends a part, so that it may be cut: an upbeat, or what an upbeat leaves."""
+    line: str = ""
+    """The bar line that ends it; nothing where the tune does."""
+    ending: str = ""
+    """The variant ending that it begins: ``1``, ``2``."""
 
     @property
     def fits(self) -> bool:
@@ -134,7 +138,18 @@ def split_tunes(text: str, name: str = "") -> list[Tune]:
 
 def bars(tune: Tune) -> list[Bar]:
     """The bars of a tune, those without a note or rest left out."""
+    return [bar for bar in _Reader(tune).read().bars if bar.length]
+
+
+def all_bars(tune: Tune) -> list[Bar]:
+    """What stands before every bar line, be it nothing, and after the last."""
     return _Reader(tune).read().bars
+
+
+def bar_lines(tune: Tune) -> list[int]:
+    """Where in the text the bar lines of its music end."""
+    start = len(tune.text) - len(tune.body)
+    return [start + match.end() for match in _TOKEN.finditer(tune.body) if match["bar"]]
 
 
 def notes(tune: Tune) -> list[Note]:
@@ -162,6 +177,7 @@ class _Reader:
     _tuplet: Fraction = Fraction(1)
     _in_tuplet: int = 0
     _begins_part: bool = True
+    _ending: str = ""
     _threes: bool = False
 
     def read(self) -> _Reader:
@@ -173,8 +189,9 @@ class _Reader:
                 self.unit = Fraction(1, 16)
         for match in _TOKEN.finditer(self.tune.body):
             self._take(match)
-        self._close("||")
-        self.bars[-1:] = [replace(bar, edge=True) for bar in self.bars[-1:]]
+        self._close("")
+        last = max((place for place, bar in enumerate(self.bars) if bar.length), default=0)
+        self.bars[last] = replace(self.bars[last], edge=True)
         return self
 
     def _take(self, match: re.Match[str]) -> None:
@@ -182,10 +199,11 @@ class _Reader:
         if match["field"] or match["inline"]:
             letter, _, value = (match["field"] or match["inline"]).partition(":")
             self._set(letter, value.split("%")[0].strip())
-        elif kind == "bar":
+        elif match["bar"]:
             self._close(match["bar"])
+            self._begin_ending(match["ending_after"])
         elif kind == "ending":
-            self._begins_part = True
+            self._begin_ending(match["ending"].strip("["))
         elif kind == "tuplet":
             self._begin_tuplet(match["tuplet"])
         elif kind == "broken":
@@ -238,14 +256,15 @@ class _Reader:
         if self.notes:
             self.notes[-1] = Note(self.notes[-1].pitch, self.notes[-1].length * longer)
 
+    def _begin_ending(self, number: str) -> None:
+        if number:
+            self._begins_part, self._ending = True, number
+
     def _close(self, line: str) -> None:
         ends_part = line not in ("|", "[|")
-        if self._length:
-            self.bars.append(Bar(self._length, self.metre, self._begins_part or ends_part))
-            self._begins_part = ends_part
-        else:
-            self._begins_part = self._begins_part or ends_part
-        self._length, self._in_tuplet, self.accidentals = Fraction(0), 0, {}
+        self.bars.append(Bar(self._length, self.metre, self._begins_part or ends_part, line, self._ending))
+        self._begins_part = ends_part or (self._begins_part and not self._length)
+        self._length, self._in_tuplet, self.accidentals, self._ending = Fraction(0), 0, {}, ""
 
     def _set(self, letter: str, value: str) -> None:
         if letter == "M":

@@ -1,0 +1,105 @@
+"""What a strict reader of ABC has to remark on a tune: bars that do not fill the metre, repeats that do not pair.
+
+A bar may be cut where a part begins or ends, if what is left of it comes at once: an upbeat of one eighth after a last
+bar of five in 6/8. In a repeat the last bar and the upbeat it goes back to make a whole bar, too. abc2midi, the usual
+judge, says the same; `recipes/music_abc` compares the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from ostinato.text.abc import Bar, Tune, all_bars
+
+
+def faults(tune: Tune, *, whole: bool = True) -> list[str]:
+    """What is wrong, in the order of the tune. ``whole``: it ends here, so that a repeat has to be closed by now."""
+    found = all_bars(tune)
+    reader = _Strict()
+    for bar in found[:-1]:
+        reader.take(bar)
+    if whole:
+        reader.take(found[-1])
+        reader.end()
+    return reader.faults
+
+
+@dataclass
+class _Strict:
+    """Where such a reader is."""
+
+    faults: list[str] = field(default_factory=list)
+    bar: int = 0
+    """Number of the latest, from 1."""
+    carry: Fraction = Fraction(0)
+    """Of a whole note, what the last part ended with that is no whole bar."""
+    first: Fraction | None = None
+    """Length of the bar with which this repeat begins."""
+    open: bool = False
+    """Whether |: waits for its :|."""
+    unmarked: bool = True
+    """Whether a :| may go back to the beginning of the tune."""
+    ending: bool = False
+    before_endings: Fraction = Fraction(0)
+
+    def take(self, bar: Bar) -> None:
+        """One more bar, or bar line."""
+        if bar.ending:
+            self._begin_ending(bar.ending)
+        if bar.length:
+            self.bar += 1
+            self._measure(bar)
+        if bar.line.startswith((":|", "::")):
+            self._go_back(bar.metre)
+        if bar.line.endswith(("|:", "::")):
+            self._open()
+        elif bar.line in ("||", "|]"):
+            self.ending = False
+
+    def end(self) -> None:
+        """There is nothing more."""
+        if self.open:
+            self.faults.append("a repeat is not closed")
+
+    def _measure(self, bar: Bar) -> None:
+        if self.first is None:
+            self.first = bar.length
+        if bar.metre is None:
+            return
+        total = self.carry + bar.length
+        edge = bar.line not in ("|", "[|", ":")
+        self.carry = Fraction(0)
+        if self.bar == 1 and total < bar.metre:
+            return  # an upbeat
+        if total < bar.metre and edge:
+            self.carry = total
+        elif total != bar.metre:
+            self.faults.append(f"bar {self.bar} has {total} of a whole note, expected {bar.metre}")
+
+    def _go_back(self, metre: Fraction | None) -> None:
+        """``:|``"""
+        if not (self.open or self.unmarked or self.ending):
+            self.faults.append(f"the repeat after bar {self.bar} was not opened")
+        joined = self.carry + (self.first or 0)
+        if metre is not None and not self.ending_after_first() and joined != metre:
+            self.faults.append(f"the repeat after bar {self.bar} makes a bar of {joined}, expected {metre}")
+        if self.ending:
+            self.carry = self.before_endings
+        self.open = self.unmarked = False
+
+    def ending_after_first(self) -> bool:
+        """Whether this is a second ending, from which nothing goes back."""
+        return self.ending and not self.open and not self.unmarked
+
+    def _open(self) -> None:
+        if self.open:
+            self.faults.append(f"a repeat is opened after bar {self.bar} where one is open")
+        self.open, self.first, self.ending = True, None, False
+
+    def _begin_ending(self, number: str) -> None:
+        if number.startswith("1"):
+            self.before_endings = self.carry
+        elif not self.ending:
+            self.faults.append(f"ending {number} comes before the first one")
+        self.ending = True
