@@ -30,6 +30,7 @@ SOUND = [
     "GGG GGG|GGG GGG|\nM:3/4\nG2G2G2|]",
     "|GGG GGG|GGG GGG|\n|GGG GGG|GGG GGG|",
     "GGG GGG|GGG GG|]",
+    "GGG GGG-|GGG [GB]2-B-|B3-B3|",
 ]
 FAULTY = {
     "GGG GGG|GGG GG|GGG GGG|": "bar 2 has 5/8 of a whole note, expected 3/4",
@@ -45,6 +46,8 @@ FAULTY = {
     "|:GGG GGG|GGG GGG|": "a repeat is not closed",
     "GGG GGG|GGG GGG:|GGG GGG|GGG GGG:|": "the repeat after bar 4 was not opened",
     "GGG GGG|:GGG GGG|:GGG GGG:|": "a repeat is opened after bar 2 where one is open",
+    "GGG GGG-|AGG GGG|": "G is tied to another note",
+    "GGG GGG|GGG GGg-|[Gb]GG GGG|": "g is tied to another note",
     "GGG GGG|[2GGG GGG|GGG GGG|]": "ending 2 comes before the first one",
 }
 

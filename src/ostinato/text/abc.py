@@ -152,6 +152,16 @@ def bar_lines(tune: Tune) -> list[int]:
     return [start + match.end() for match in _TOKEN.finditer(tune.body) if match["bar"]]
 
 
+def ties(tune: Tune) -> list[tuple[frozenset[str], bool]]:
+    """Of each chord, note or rest, the names of its notes with their octave, and whether it is tied to what follows."""
+    found = []
+    for match in _TOKEN.finditer(tune.body):
+        if match["chord"] or match["note"]:
+            names = [letter + octave for _, letter, octave in _PITCH.findall(match["chord"] or match["note"])]
+            found.append((frozenset(names), tune.body[match.end() :][:1] == "-"))
+    return found
+
+
 def notes(tune: Tune) -> list[Note]:
     """The notes of a tune, rests left out, repeats as they are written."""
     return _Reader(tune).read().notes

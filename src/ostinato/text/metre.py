@@ -1,4 +1,4 @@
-"""What a strict reader of ABC has to remark on a tune: bars that do not fill the metre, repeats that do not pair.
+"""What a strict reader of ABC remarks on a tune: bars that do not fill the metre, repeats that do not pair, stray ties.
 
 A bar may be cut where a part begins or ends, if what is left of it comes at once: an upbeat of one eighth after a last
 bar of five in 6/8. In a repeat the last bar and the upbeat it goes back to make a whole bar, too. abc2midi, the usual
@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 
-from ostinato.text.abc import Bar, Tune, all_bars
+from ostinato.text.abc import Bar, Tune, all_bars, ties
 
 
 def faults(tune: Tune, *, whole: bool = True) -> list[str]:
-    """What is wrong, in the order of the tune. ``whole``: it ends here, so that a repeat has to be closed by now."""
+    """What is wrong with bars and repeats, in the order of the tune, then with ties.
+
+    ``whole``: it ends here, so that a repeat has to be closed by now; else what stands after the last bar line is not
+    judged.
+    """
     found = all_bars(tune)
     reader = _Strict()
     for bar in found[:-1]:
@@ -22,7 +27,9 @@ def faults(tune: Tune, *, whole: bool = True) -> list[str]:
     if whole:
         reader.take(found[-1])
         reader.end()
-    return reader.faults
+    chords = ties(tune)
+    strays = [before for (before, tied), (after, _) in pairwise(chords) if tied and not before & after]
+    return reader.faults + [f"{'/'.join(sorted(notes))} is tied to another note" for notes in strays]
 
 
 @dataclass
