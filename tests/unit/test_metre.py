@@ -30,7 +30,8 @@ SOUND = [
     "GGG GGG|GGG GGG|\nM:3/4\nG2G2G2|]",
     "|GGG GGG|GGG GGG|\n|GGG GGG|GGG GGG|",
     "GGG GGG|GGG GG|]",
-    "GGG GGG-|GGG [GB]2-B-|B3-B3|",
+    "GGG GGG-|GGG B3-|B3-B3|",
+    "GGG [GB]3-|[BGd]3 B3|",
 ]
 FAULTY = {
     "GGG GGG|GGG GG|GGG GGG|": "bar 2 has 5/8 of a whole note, expected 3/4",

@@ -28,7 +28,7 @@ def faults(tune: Tune, *, whole: bool = True) -> list[str]:
         reader.take(found[-1])
         reader.end()
     chords = ties(tune)
-    strays = [before for (before, tied), (after, _) in pairwise(chords) if tied and not before & after]
+    strays = [before for (before, tied), (after, _) in pairwise(chords) if tied and before - after]
     return reader.faults + [f"{'/'.join(sorted(notes))} is tied to another note" for notes in strays]
 
 
