@@ -48,9 +48,11 @@ def plan(size: RecordingsSize, given: Mapping[str, Any]) -> Plan[RecogniserConfi
 
 
 def _check(size: RecordingsSize, given: Mapping[str, Any]) -> None:
-    names = ("sampled_softmax", "activation_penalty", "temporal_penalty", "dropout_embedding", "tied", "skip_output")
-    for name in (*names, "embed"):
-        if given.get(name) and given[name] != given["mels"] * given["stack"]:
+    names = ["sampled_softmax", "activation_penalty", "temporal_penalty", "dropout_embedding", "tied", "skip_output"]
+    if given.get("embed") != given["mels"] * given["stack"]:  # which a run that is resumed brings along
+        names.append("embed")
+    for name in names:
+        if given.get(name):
             raise ConfigError(f"{name} is {given[name]}, which --task transcribe does not have; leave it out")
     if given.get("bptt", size.longest) < size.longest:
         raise ConfigError(
@@ -68,8 +70,8 @@ def _model(size: RecordingsSize, choices: Choices) -> RecogniserConfig:
     if len(widths) > 1:
         choices.values["layers"] = len(widths)
     else:
-        widths = (widths or (128,)) * choices.choose("layers", 2, "letters over sounds")
-    choices.choose("hidden", widths, "of each direction" if both else "wide enough for a few hours of speech")
+        widths = (widths or (128 if both else 256,)) * choices.choose("layers", 2, "letters over sounds")
+    choices.choose("hidden", widths, "of each direction" if both else "as wide as both directions together")
     step = given["mels"] * given["stack"]
     layers = ModelConfig(**{**options, "vocab": size.vocab, "embed": step, "hidden": widths})
     reader = "encoder" if both else "stack"
