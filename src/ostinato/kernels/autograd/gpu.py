@@ -76,15 +76,17 @@ def _depth(rows: int, units: int, device: torch.device) -> int:
     return next(depth for depth in _DEPTHS if 4 * _AHEAD * depth * (2 * rows + 6 * units) <= room)
 
 
-def _run(kernel: Any, steps: int, B: int, H: int, *arguments: Tensor, keep: Parts | None, **constants: Any) -> None:
-    """One launch; of ``arguments`` the kernel's tensors up to ``keep``."""
+def _run(name: str, steps: int, B: int, H: int, *arguments: Tensor, keep: Parts | None, **constants: Any) -> None:
+    """Launch a kernel of ``triton_cells``; ``arguments`` are its tensors, those of ``keep`` the last."""
+    from ostinato.kernels.autograd import triton_cells
+
     like = arguments[0]
     tiles = _tiles(B, H, like.device)
     assert tiles is not None
     rows, units = tiles
     depth = _depth(rows, units, like.device)
     grid = -(-H // units), -(-B // rows)
-    kernel[grid](
+    getattr(triton_cells, name)[grid](
         *arguments, torch.zeros(grid[1], dtype=torch.int32, device=like.device), steps, B, H,
         KEEP=keep is not None, ROWS=rows, UNITS=units, DEPTH=depth, PRECISION=_precision(), num_stages=_AHEAD,
         **constants, launch_cooperative_grid=True,
@@ -102,21 +104,10 @@ def _kept(keep: Parts | None, like: Parts, step: int) -> Parts:
 
 
 def _rnn_forward(activation: str, a: Tensor, weights: Weights, state: Parts, keep: Parts | None) -> tuple[Parts, Parts]:
-    from ostinato.kernels.autograd import triton_cells
-
     (h,) = parts = histories(a, state)
     U = weights["weight_hh"].contiguous()
-    _run(
-        triton_cells.rnn_forward,
-        len(a),
-        *state[0].shape,
-        a,
-        h,
-        U,
-        *_kept(keep, parts, 0),
-        keep=keep,
-        ACTIVATION=activation,
-    )
+    arguments = (a, h, U, *_kept(keep, parts, 0))
+    _run("rnn_forward", len(a), *state[0].shape, *arguments, keep=keep, ACTIVATION=activation)
     return parts, (a,)
 
 
@@ -129,70 +120,58 @@ def _rnn_backward(
     weights: Weights,
     keep: Parts | None,
 ) -> tuple[Tensor, Parts, dict[str, Tensor]]:
-    from ostinato.kernels.autograd import triton_cells
-
     (a,), (d_h,) = saved, _own(d_state)
     d_a = torch.empty_like(a)
     U = weights["weight_hh"].contiguous()
     arguments = (a[-1], d_a[-1], d_outputs.contiguous()[-1], d_h, U, *_kept(keep, parts, -1))
-    _run(triton_cells.rnn_backward, len(a), *d_h.shape, *arguments, keep=keep, ACTIVATION=activation)
+    _run("rnn_backward", len(a), *d_h.shape, *arguments, keep=keep, ACTIVATION=activation)
     return d_a, (d_h,), {"weight_hh": outer(rows(d_a), rows(parts[0][:-1]))}
 
 
 def _gru_forward(a: Tensor, weights: Weights, state: Parts, keep: Parts | None) -> tuple[Parts, Parts]:
-    from ostinato.kernels.autograd import triton_cells
-
     (h,) = parts = histories(a, state)
     reset = torch.empty_like(h[1:])
     U = weights["weight_hh"].contiguous()
-    _run(triton_cells.gru_forward, len(a), *state[0].shape, a, h, reset, U, *_kept(keep, parts, 0), keep=keep)
+    _run("gru_forward", len(a), *state[0].shape, a, h, reset, U, *_kept(keep, parts, 0), keep=keep)
     return parts, (a, reset)
 
 
 def _gru_backward(
     d_outputs: Tensor, d_state: Parts, parts: Parts, saved: Parts, weights: Weights, keep: Parts | None
 ) -> tuple[Tensor, Parts, dict[str, Tensor]]:
-    from ostinato.kernels.autograd import triton_cells
-
     (a, reset), (h,), (d_h,) = saved, parts, _own(d_state)
     d_a = torch.empty_like(a)
     U = weights["weight_hh"].contiguous()
     arguments = (a[-1], h[-2], d_a[-1], d_outputs.contiguous()[-1], d_h, U, *_kept(keep, parts, -1))
-    _run(triton_cells.gru_backward, len(a), *d_h.shape, *arguments, keep=keep)
+    _run("gru_backward", len(a), *d_h.shape, *arguments, keep=keep)
     return d_a, (d_h,), d_gru_weights(d_a, parts, reset)
 
 
 def _gru_reset_after_forward(a: Tensor, weights: Weights, state: Parts, keep: Parts | None) -> tuple[Parts, Parts]:
-    from ostinato.kernels.autograd import triton_cells
-
     (h,) = parts = histories(a, state)
     u = torch.empty_like(h[1:])
     U, b_hn = (weights[name].contiguous() for name in ("weight_hh", "bias_hn"))
     arguments = (a, h, u, U, b_hn, *_kept(keep, parts, 0))
-    _run(triton_cells.gru_reset_after_forward, len(a), *state[0].shape, *arguments, keep=keep)
+    _run("gru_reset_after_forward", len(a), *state[0].shape, *arguments, keep=keep)
     return parts, (a, u)
 
 
 def _gru_reset_after_backward(
     d_outputs: Tensor, d_state: Parts, parts: Parts, saved: Parts, weights: Weights, keep: Parts | None
 ) -> tuple[Tensor, Parts, dict[str, Tensor]]:
-    from ostinato.kernels.autograd import triton_cells
-
     (a, u), (h,), (d_h,) = saved, parts, _own(d_state)
     d_a, d_u = torch.empty_like(a), torch.empty_like(a)
     U = weights["weight_hh"].contiguous()
     given = (a[-1], h[-2], u[-1], d_a[-1], d_u[-1], d_outputs.contiguous()[-1], d_h, U)
-    _run(triton_cells.gru_reset_after_backward, len(a), *d_h.shape, *given, *_kept(keep, parts, -1), keep=keep)
+    _run("gru_reset_after_backward", len(a), *d_h.shape, *given, *_kept(keep, parts, -1), keep=keep)
     return d_a, (d_h,), d_reset_after_weights(d_u, parts)
 
 
 def _lstm_forward(peepholes: str, a: Tensor, weights: Weights, state: Parts, keep: Parts | None) -> tuple[Parts, Parts]:
-    from ostinato.kernels.autograd import triton_cells
-
     parts = histories(a, state)
     fresh = torch.empty_like(parts[1][1:])
     arguments = (a, *parts, fresh, *_matrices(weights), *_kept(keep, parts, 0))
-    _run(triton_cells.lstm_forward, len(a), *state[0].shape, *arguments, keep=keep, PEEPHOLES=peepholes)
+    _run("lstm_forward", len(a), *state[0].shape, *arguments, keep=keep, PEEPHOLES=peepholes)
     return parts, (a, fresh)
 
 
@@ -205,13 +184,11 @@ def _lstm_backward(
     weights: Weights,
     keep: Parts | None,
 ) -> tuple[Tensor, Parts, dict[str, Tensor]]:
-    from ostinato.kernels.autograd import triton_cells
-
     (a, fresh), (h, c), (d_h, d_c) = saved, parts, _own(d_state)
     d_a = torch.empty_like(a)
     given = (a[-1], c[-2], fresh[-1], d_a[-1], d_outputs.contiguous()[-1], d_h, d_c)
     arguments = (*given, *_matrices(weights), *_kept(keep, parts, -1))
-    _run(triton_cells.lstm_backward, len(a), *d_h.shape, *arguments, keep=keep, PEEPHOLES=peepholes)
+    _run("lstm_backward", len(a), *d_h.shape, *arguments, keep=keep, PEEPHOLES=peepholes)
     if peepholes == "none":
         return d_a, (d_h, d_c), {"weight_hh": outer(rows(d_a), rows(h[:-1]))}
     return d_a, (d_h, d_c), d_peephole_weights(d_a, parts, fresh, weights)
