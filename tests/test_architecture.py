@@ -43,7 +43,7 @@ LAW: dict[str, set[str]] = {
     "language_model": BASICS | {"config", "bundle", "engine", "decode", "score", "text"},
     "rescoring": BASICS | {"config", "language_model", "score", "text"},
     "kenlm": BASICS | {"rescoring", "score"},
-    "tunes": BASICS | {"language_model", "text"},
+    "tunes": BASICS | {"config", "decode", "language_model", "text"},
     "dialogue": BASICS | {"engine", "decode", "score", "text", "language_model"},
     "images": BASICS | {"config", "data"},
     "classifier": BASICS | {"config", "architectures", "bundle", "engine", "score", "text"},

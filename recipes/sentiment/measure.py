@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
 LABELS = (100, 1_000, None)
 LM = {"level": "word", "lower": True, "pretokenized": True, "min_count": 3}
-LM |= {"hidden": 256, "embed": 256, "layers": 1, "sampled_softmax": 1000}
+LM |= {"bidirectional": True, "hidden": 192, "embed": 256, "layers": 1, "sampled_softmax": 1000}
 LM_MINUTES = 20.0
 FEW_STEPS = 600
 """Optimiser steps where there are few labels: an epoch of them is next to nothing."""

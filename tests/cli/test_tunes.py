@@ -13,11 +13,11 @@ from runs import command
 
 import ostinato
 from ostinato import music
-from ostinato.errors import OstinatoError
+from ostinato.errors import ConfigError, OstinatoError
 from ostinato.language_model import LanguageModel, Writing
 from ostinato.text.abc import Tune, read_tunes
 from ostinato.text.metre import faults
-from ostinato.tunes import compose
+from ostinato.tunes import Composed, compose
 
 Capture = pytest.CaptureFixture[str]
 
@@ -77,6 +77,37 @@ def test_what_breaks_the_metre_is_drawn_again(fiddler: Path) -> None:
         wrong[redraw] = sum(len(faults(Tune(one.text), whole=one.ended)) for one in made)
     assert wrong[30] < wrong[0] / 4
     assert wrong[0] >= 8
+
+
+def test_what_was_learnt_by_heart_is_not_drawn_again(tmp_path: Path) -> None:
+    """Ties to notes with octaves, fields and chord names among the bars: no beginning of them is at fault."""
+    tune = "X:1\nR:jig\nM:6/8\nL:1/8\nK:G\nG,3 G2c'-|c'3 \"A\"G,3-|G,3 [K:D]A3|Z2|dcd G3|\n"
+    (tmp_path / "tunes.abc").write_text(f"{tune}\n" * 80)
+    sizes = {"level": "char", "hidden": 64, "embed": 16, "batch": 8, "bptt": 64, "evaluations": 2, "dropout": 0.0}
+    lm = ostinato.train(tmp_path / "tunes.abc", out=tmp_path / "model", steps=250, lr=0.02, threads=1, **sizes)
+    options: Writing = {"temperature": 0.1, "seed": 1}
+    assert compose(lm, HEADER, options=options) == Composed(tune.rstrip("\n"), True, 0)
+
+
+def test_a_tune_ends_before_a_stop_string_in_whatever_bar(fiddler: Path) -> None:
+    lm = ostinato.load(fiddler)
+    options: Writing = {"temperature": 0.0}
+    whole = TUNES[0].rstrip("\n")
+    assert compose(lm, HEADER, options=options) == Composed(whole, True, 0)
+    for stop in ("fed", "3|Bcd", "|f"):
+        found = compose(lm, HEADER, options={**options, "stop": [stop]})
+        assert found == Composed(whole[: whole.index(stop, len(HEADER))], True, 0)
+    with pytest.raises(ConfigError, match="a stop string is empty"):
+        compose(lm, HEADER, options={**options, "stop": [""]})
+
+
+def test_a_prompt_may_hold_music_and_a_limit_cuts_just_there(fiddler: Path) -> None:
+    lm = ostinato.load(fiddler)
+    options: Writing = {"temperature": 0.0}
+    begun = HEADER + "GAB cde|dc"
+    rest = len(TUNES[0]) + 1 - len(begun)
+    assert compose(lm, begun, tokens=rest, options=options) == Composed(TUNES[0].rstrip("\n"), True, 0)
+    assert not compose(lm, begun, tokens=rest - 1, options=options).ended
 
 
 def test_a_tune_that_is_cut_says_so(capsys: Capture, fiddler: Path, tmp_path: Path) -> None:

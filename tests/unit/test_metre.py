@@ -32,6 +32,10 @@ SOUND = [
     "GGG GGG|GGG GG|]",
     "GGG GGG-|GGG B3-|B3-B3|",
     "GGG [GB]3-|[BGd]3 B3|",
+    "GGG G2c'-|c'3 G,3-|G,3 G2G-y|GGG GGG|",
+    "GGG GGG|Z2|GGG GGG|",
+    'GGG "A"GGG|[M:3/4]G2G2G2|[M:6/8]GGG {A}GGG|',
+    "|:D|GGG GGG|1,3GGG GG:|2GGG GG:|3GGG GG|]",
 ]
 FAULTY = {
     "GGG GGG|GGG GG|GGG GGG|": "bar 2 has 5/8 of a whole note, expected 3/4",
@@ -68,6 +72,12 @@ def test_of_a_tune_that_goes_on_only_what_is_past_is_judged() -> None:
     assert faults(begun, whole=False) == []
     assert faults(begun) == ["a repeat is not closed"]
     assert faults(Tune(f"{HEADER}GGG GGG|GGG GG|G"), whole=False) == ["bar 2 has 5/8 of a whole note, expected 3/4"]
+
+
+@pytest.mark.parametrize("body", SOUND)
+def test_no_beginning_of_a_sound_tune_has_a_fault(body: str) -> None:
+    for end in range(len(body) + 1):
+        assert faults(Tune(HEADER + body[:end]), whole=False) == []
 
 
 def test_a_tune_without_a_metre_has_no_wrong_bar() -> None:

@@ -13,7 +13,7 @@ from ostinato.cli.arguments import Flag, for_terminal
 from ostinato.cli.tunes import write_tunes
 from ostinato.errors import ConfigError
 from ostinato.language_model import LanguageModel, Writing, load
-from ostinato.tunes import MOST, REDRAW
+from ostinato.tunes import MOST_TOKENS, REDRAW
 
 TOKENS = 400
 
@@ -73,7 +73,7 @@ def sample(
         Write tunes, each to its own end, into this file in ABC notation. The prompt is the beginning of the header, its
         lines with their ends; what is no tune is reported and left out.
     redraw
-        With --abc: how often a bar that breaks the metre or the repeats is drawn again at most; default: 8, 0 is never.
+        With --abc: how often a bar that breaks the metre, a repeat or a tie is drawn again; default: up to 8 times.
     sound
         With --abc: each tune as .mid too, where the music extra is, and as .wav, where fluidsynth is.
     json
@@ -100,7 +100,7 @@ def sample(
         "allow_unknown": allow_unknown,
     }
     if abc is not None:
-        most, again = (MOST if tokens is None else tokens), (REDRAW if redraw is None else redraw)
+        most, again = (MOST_TOKENS if tokens is None else tokens), (REDRAW if redraw is None else redraw)
         write_tunes(lm, abc, prompt, count, most, again, options, sound=sound, json=json)
         return
     tokens = TOKENS if tokens is None else tokens

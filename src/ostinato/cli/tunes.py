@@ -7,7 +7,6 @@ from json import dumps
 from pathlib import Path
 
 from ostinato import music
-from ostinato.config import check_range
 from ostinato.errors import ConfigError, MusicError, OstinatoError
 from ostinato.files import write_whole
 from ostinato.language_model import LanguageModel, Writing
@@ -34,8 +33,6 @@ def write_tunes(
     """
     if path.suffix.lower() != ".abc":
         raise ConfigError(f"{path} ends in {path.suffix or 'nothing'!r}; expected .abc")
-    check_range("tokens", tokens, 1, 1 << 30)
-    check_range("redraw", redraw, 0, 1000)
     tunes, failed = [], False
     for index in range(count):
         options["index"] = index

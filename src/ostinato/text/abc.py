@@ -22,6 +22,7 @@ _LENGTH = r"(\d*)(/*)(\d*)"
 _TOKEN = re.compile(
     r"""(?P<comment>%[^\n]*)
     | (?P<field>(?m:^)[A-Za-z]:[^\n]*)
+    | (?P<unfinished>(?:\[[A-Za-z]:[^\]\n]*|"[^"\n]*|![^!\n]*|\{[^}\n]*)\Z)
     | \[(?P<inline>[A-Za-z]:[^\]\n]*)\]
     | (?P<text>"[^"\n]*"|![^!\n]*!|\{[^}\n]*\})
     | (?P<ending>\[\d[\d,.-]*)
@@ -50,6 +51,8 @@ _MODES = {
 }
 _TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}
 """Into the time of how many so many notes go; others into 2, or 3 where the metre is of threes."""
+MOST_RESTS = 1000
+"""Bars that one rest has, at most."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def ties(tune: Tune) -> list[tuple[frozenset[str], bool]]:
     """Of each chord, note or rest, the names of its notes with their octave, and whether it is tied to what follows."""
     found = []
     for match in _TOKEN.finditer(tune.body):
-        if match["chord"] or match["note"]:
+        if match["chord"] or match["note"] not in (None, "y"):
             names = [letter + octave for _, letter, octave in _PITCH.findall(match["chord"] or match["note"])]
             found.append((frozenset(names), tune.body[match.end() :][:1] == "-"))
     return found
@@ -227,11 +230,18 @@ class _Reader:
             self._note(match["note"], _length(match["length"]))
 
     def _note(self, note: str, length: Fraction) -> None:
-        if note in ("Z", "X"):  # bars of rest
-            self._length += length * (self.metre or Fraction(1))
+        if note in ("Z", "X"):
+            self._rest(int(length))
             return
         pitch = _PITCH.fullmatch(note)
         self._add([self._pitch(*pitch.groups())] if pitch else [], length)
+
+    def _rest(self, count: int) -> None:
+        """Whole bars."""
+        for number in range(min(count, MOST_RESTS)):
+            if number:
+                self._close("|")
+            self._length += self.metre or Fraction(1)
 
     def _add(self, pitches: list[int], length: Fraction) -> None:
         length = length * self.unit * self._next

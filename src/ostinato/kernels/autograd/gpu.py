@@ -31,8 +31,8 @@ _AHEAD = 3  # how many of such parts are on their way in shared memory at once: 
 def find(cell: str, activation: str, x: Tensor, width: int, *, rival: bool) -> Loop | None:
     """The recurrence over ``x (T, B, I)`` into ``width`` units; None where another way must do.
 
-    Where torch has a layer of its own, a ``rival``, ours is for small ones: it takes half the time of cuDNN's LSTM at
-    64 rows of 512 units, and twice as much at 256 of 1,024 (benchmarks/gpu.py).
+    Where torch has a layer of its own, a ``rival``, ours is for small ones: it takes two thirds of the time of cuDNN's
+    LSTM at 64 rows of 512 units, and twice as much at 256 of 1,024 (benchmarks/gpu.py).
     """
     if not (x.is_cuda and x.dtype == torch.float32 and x.numel() > 0 and _triton_is_there()):
         return None
@@ -62,18 +62,20 @@ def _tiles(B: int, H: int, device: torch.device) -> tuple[int, int] | None:
     programs = torch.cuda.get_device_properties(device).multi_processor_count
     sizes = [16, 32, 64, 128]
     fitting = [
-        (rows + 4 * units, rows, units)
+        (rows + 4 * units, rows, units)  # what an LSTM reads of states and weights, for each of the inner axis
         for rows in sizes
         for units in sizes
-        if rows * units <= _WIDEST and -(-B // rows) * -(-H // units) <= programs
+        if rows * units <= _WIDEST
+        and -(-B // rows) * -(-H // units) <= programs
+        and _depth(rows, units, device) is not None
     ]
     return min(fitting)[1:] if fitting else None
 
 
-def _depth(rows: int, units: int, device: torch.device) -> int:
-    """The largest for which the full peephole finds room: two tiles of rows, six of weights."""
-    room = torch.cuda.get_device_properties(device).shared_memory_per_block_optin  # type: ignore[attr-defined]  # stubs lack it
-    return next(depth for depth in _DEPTHS if 4 * _AHEAD * depth * (2 * rows + 6 * units) <= room)
+def _depth(rows: int, units: int, device: torch.device) -> int | None:
+    """The largest for which the full peephole, two tiles of rows and six of weights, finds room."""
+    room = torch.cuda.get_device_properties(device).shared_memory_per_block_optin  # type: ignore[attr-defined]
+    return next((depth for depth in _DEPTHS if 4 * _AHEAD * depth * (2 * rows + 6 * units) <= room), None)
 
 
 def _run(name: str, steps: int, B: int, H: int, *arguments: Tensor, keep: Parts | None, **constants: Any) -> None:
@@ -95,7 +97,8 @@ def _run(name: str, steps: int, B: int, H: int, *arguments: Tensor, keep: Parts 
 
 def _precision() -> str:
     """As torch's own recurrent layers on a GPU; otherwise three products of tf32, which come to float32's."""
-    return "tf32" if torch.backends.cudnn.allow_tf32 else "tf32x3"
+    precision: str = torch.backends.cudnn.rnn.fp32_precision  # type: ignore[attr-defined]
+    return "tf32" if precision == "tf32" else "tf32x3"
 
 
 def _kept(keep: Parts | None, like: Parts, step: int) -> Parts:

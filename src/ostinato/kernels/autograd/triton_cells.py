@@ -72,11 +72,11 @@ def activated(x, ACTIVATION: tl.constexpr):
     if ACTIVATION == "tanh":
         return tanh(x)
     elif ACTIVATION == "relu":
-        return tl.maximum(x, 0.0)
+        return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
     elif ACTIVATION == "leaky_relu":
-        return tl.maximum(x, 0.01 * x)
+        return tl.maximum(x, 0.01 * x, propagate_nan=tl.PropagateNan.ALL)
     else:
-        return tl.where(x > 0, x, tl.exp(tl.minimum(x, 0.0)) - 1.0)
+        return tl.where(x > 0, x, tl.exp(tl.minimum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)) - 1.0)
 
 
 @triton.jit
