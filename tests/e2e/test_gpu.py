@@ -1,4 +1,5 @@
-"""``device="cuda"``: every task trains there, and what comes out runs here, without torch's GPU, and says the same."""
+"""``device="cuda"``: every task trains there, and what comes out runs here, without torch; a language model's score is
+the one that it had there."""
 
 from __future__ import annotations
 
@@ -73,6 +74,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     settings = {**QUICK, "level": "char", "device": DEVICE, "dropout": 0.2}
     ostinato.train(text, out=tmp_path / "model", steps=40, **settings)
     first = scores(tmp_path / "model")["nats_per_token"]
+    assert (tmp_path / "model" / "training" / "resume").exists()
     ostinato.train(text, out=tmp_path / "model", steps=120, resume=True, **settings)
     assert scores(tmp_path / "model")["nats_per_token"] < first
 
