@@ -11,3 +11,4 @@ python -c 'import sys; from ostinato.score.kneser_ney import learn_arpa; learn_a
 ostinato rescore "$out/trigrams.arpa" "$lists"
 ostinato train "$out/train.txt" --valid "$out/valid.txt" --config "$here/config.toml" -o "$out/model"
 ostinato rescore "$out/model" "$lists" --also "$out/trigrams.arpa"
+ostinato rescore "$out/model" "$lists" --also "$out/trigrams.arpa" --interpolate "$out/valid.txt"
