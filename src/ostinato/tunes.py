@@ -20,6 +20,8 @@ MOST_TOKENS = 4000
 """Tokens of a tune that does not end."""
 REDRAW = 8
 """How often a bar is drawn again, at most."""
+RETURNS = 64
+"""How often, in a tune, the bar before a bar is drawn again."""
 BAR_SIGNS = re.compile(r"[|:]")
 _DRAWS = 1 << 20
 """More than a tune has: each draw has random numbers of its own, and so has each tune."""
@@ -37,12 +39,14 @@ class Composed:
 
 
 @dataclass(frozen=True)
-class _Bar:
-    """The tune to the first sign after its next bar line, or to its end."""
+class _Place:
+    """The tune to the first sign after one of its bar lines, or to its end."""
 
     text: str
-    state: State
+    state: State | None
     tokens: int
+    """Written so far."""
+    faults: int
     ended: bool
 
 
@@ -51,10 +55,11 @@ def compose(
 ) -> Composed:
     """Go on from ``header`` (lines ``X:`` to ``K:``, or nothing) to the end of the tune, or for ``tokens`` tokens.
 
-    A bar after which ``faults`` has more to say is drawn again from the state before it, up to ``redraw`` times; if
-    none of them will do, the last one stands. So the model decides among what a player can read. Where nothing is drawn
-    (temperature 0) there is nothing to draw again. ``options`` are those of ``LanguageModel.stream``; a stop string
-    ends the tune before it. Raises ConfigError on a setting out of range.
+    A bar after which ``faults`` has more to say is drawn again from the state before it, up to ``redraw`` times; where
+    none of them will do the bar before it is drawn again, too, and in the end the last one stands. So the model decides
+    among what a player can read. Where nothing is drawn (temperature 0) there is nothing to draw again. ``options`` are
+    those of ``LanguageModel.stream``; a stop string ends the tune before it. Raises ConfigError on a setting out of
+    range.
     """
     check_range("tokens", tokens, 1, 1 << 30)
     check_range("redraw", redraw, 0, 1000)
@@ -65,30 +70,36 @@ def compose(
     first, state = options.pop("index", 0) * _DRAWS, options.pop("state", None)
     if options.get("temperature") == 0 or options.get("top_k") == 1:
         redraw = 0
-    text, prompt, ended, drawn, bars = header, BLANK + header, False, 0, 0
-    while tokens and not ended:
-        known = len(faults(Tune(text), whole=False))
+    places = [_Place(header, state, 0, len(faults(Tune(header), whole=False)), ended=False)]
+    drawn, returns = 0, RETURNS if redraw else 0
+    while not places[-1].ended and places[-1].tokens < tokens:
+        here, sound = places[-1], False
         for _ in range(redraw + 1):
-            how: Writing = {**options, "index": first + drawn, "state": state}
-            bar = _bar(lm.stream_tokens(prompt, tokens, **how), text, len(header), stops)
+            how: Writing = {**options, "index": first + drawn, "state": here.state}
+            prompt = BLANK + header if here is places[0] else ""
+            bar = _bar(lm.stream_tokens(prompt, tokens - here.tokens, **how), here, len(header), stops)
             drawn += 1
-            if len(faults(Tune(bar.text), whole=bar.ended)) <= known:
+            sound = bar.faults <= here.faults
+            if sound:
                 break
-        text, state, ended, prompt = bar.text, bar.state, bar.ended, ""
-        tokens -= bar.tokens
-        bars += 1
-    return Composed(text, ended, drawn - bars)
+        if sound or not returns or here is places[0]:
+            places.append(bar)
+        else:
+            places.pop()
+            returns -= 1
+    return Composed(places[-1].text, places[-1].ended, drawn - len(places) + 1)
 
 
-def _bar(made: Iterator[Generated], text: str, start: int, stops: Sequence[str]) -> _Bar:
-    """Read on after ``text``. The tune ends before a stop string that begins at ``start`` or after it."""
-    before, count = len(text), 0
+def _bar(made: Iterator[Generated], before: _Place, start: int, stops: Sequence[str]) -> _Place:
+    """Read on from a place. The tune ends before a stop string that begins at ``start`` or after it."""
+    text, count, ended = before.text, before.tokens, False
     for token in made:
         text, count, state = text + token.text, count + 1, token.state_after
         found = [place for place in (text.find(stop, start) for stop in stops) if place >= 0]
         if found:
-            return _Bar(text[: min(found)], state(), count, ended=True)
-        closed = BAR_SIGNS.search(text, before) and bar_lines(Tune(text))
-        if closed and before < closed[-1] < len(text):
+            text, ended = text[: min(found)], True
             break
-    return _Bar(text, state(), count, ended=False)
+        closed = BAR_SIGNS.search(text, len(before.text)) and bar_lines(Tune(text))
+        if closed and len(before.text) < closed[-1] < len(text):
+            break
+    return _Place(text, state(), count, len(faults(Tune(text), whole=ended)), ended)

@@ -157,12 +157,23 @@ def bar_lines(tune: Tune) -> list[int]:
 
 def ties(tune: Tune) -> list[tuple[frozenset[str], bool]]:
     """Of each chord, note or rest, the names of its notes with their octave, and whether it is tied to what follows."""
-    found = []
-    for match in _TOKEN.finditer(tune.body):
+    body = tune.body
+    matches = list(_TOKEN.finditer(body))
+    dashes = [any(c == "-" for c in body[a.end() : b.start()]) for a, b in pairwise(matches)] + [body.endswith("-")]
+    found: list[tuple[frozenset[str], bool]] = []
+    for match, tied in zip(matches, dashes, strict=False):
         if match["chord"] or match["note"] not in (None, "y"):
             names = [letter + octave for _, letter, octave in _PITCH.findall(match["chord"] or match["note"])]
-            found.append((frozenset(names), tune.body[match.end() :][:1] == "-"))
+            found.append((frozenset(names), tied))
+        elif found and tied:  # the sign may stand before the next note, as in A3 -"D"A2
+            found[-1] = found[-1][0], True
     return found
+
+
+def chord_names(tune: Tune) -> list[str]:
+    """The names of its accompaniment, as they stand in quotes; annotations are none."""
+    quoted = (match["text"] for match in _TOKEN.finditer(tune.body) if match["text"])
+    return [text[1:-1] for text in quoted if text[0] == '"' and text[1] not in "^_<>@"]
 
 
 def notes(tune: Tune) -> list[Note]:

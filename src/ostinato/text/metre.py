@@ -2,20 +2,24 @@
 
 A bar may be cut where a part begins or ends, if what is left of it comes at once: an upbeat of one eighth after a last
 bar of five in 6/8. In a repeat the last bar and the upbeat it goes back to make a whole bar, too. Nearly always that is
-what abc2midi, the usual judge, says; chords and what is no music are not looked at.
+what abc2midi, the usual judge, says; its lists of chords and of instructions are longer.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 
-from ostinato.text.abc import Bar, Tune, all_bars, bar_lines, ties
+from ostinato.text.abc import Bar, Tune, all_bars, bar_lines, chord_names, ties
+
+CHORD = re.compile(r"[A-G][#b]?(maj|min|dim|aug|sus|m|\+)?\d*(/[A-Ga-g][#b+]?)?")
+"""The usual names: G, Am7, Bb, D7/f+."""
 
 
 def faults(tune: Tune, *, whole: bool = True) -> list[str]:
-    """What is wrong with bars and repeats, in the order of the tune, then with ties.
+    """What is wrong with bars and repeats, in the order of the tune, then with ties and names of chords.
 
     ``whole``: it ends here, so that a repeat has to be closed by now; else it is judged up to the last bar line after
     which something stands.
@@ -31,8 +35,14 @@ def faults(tune: Tune, *, whole: bool = True) -> list[str]:
         reader.take(rest)
         reader.end()
     chords = ties(tune)
+    names = [name for name in chord_names(tune) if not CHORD.fullmatch(name)]
     strays = [before for (before, tied), (after, _) in pairwise(chords) if tied and before - after]
-    return reader.faults + [f"{'/'.join(sorted(notes))} is tied to another note" for notes in strays]
+    return [
+        *reader.faults,
+        *(f"{'/'.join(sorted(notes))} is tied to another note" for notes in strays),
+        *(f"{name!r} names no chord" for name in names),
+        *("a chord's name is not closed" for line in tune.body.splitlines() if line.count('"') % 2),
+    ]
 
 
 @dataclass
@@ -51,6 +61,9 @@ class _Strict:
     unmarked: bool = True
     """Whether a :| may go back to the beginning of the tune."""
     ending: bool = False
+    """Whether this is a variant ending."""
+    leads_back: bool = True
+    """Whether a :| came after the first ending began."""
     before_endings: Fraction = Fraction(0)
 
     def take(self, bar: Bar) -> None:
@@ -69,6 +82,8 @@ class _Strict:
 
     def end(self) -> None:
         """There is nothing more."""
+        if not self.leads_back:
+            self.faults.append("the first ending has no :|")
         if self.open:
             self.faults.append("a repeat is not closed")
 
@@ -94,6 +109,7 @@ class _Strict:
         joined = self.carry + (self.first or 0)
         if metre is not None and not self._second_ending() and joined != metre:
             self.faults.append(f"the repeat after bar {self.bar} makes a bar of {joined}, expected {metre}")
+        self.leads_back = True
         if self.ending:
             self.carry = self.before_endings
         self.open = self.unmarked = False
@@ -109,7 +125,9 @@ class _Strict:
 
     def _begin_ending(self, number: str) -> None:
         if number.startswith("1"):
-            self.before_endings = self.carry
+            if not self.leads_back:
+                self.faults.append(f"two first endings with no :| between them, after bar {self.bar}")
+            self.before_endings, self.leads_back = self.carry, False
         elif not self.ending:
             self.faults.append(f"ending {number} comes before the first one")
         self.ending = True
