@@ -22,7 +22,7 @@ LABELS = (100, 1_000, None)
 LM = {"level": "word", "lower": True, "pretokenized": True, "min_count": 3}
 LM |= {"bidirectional": True, "hidden": 192, "embed": 256, "layers": 1, "sampled_softmax": 1000}
 LM_MINUTES = 20.0
-FEW_STEPS = 600
+FEW_STEPS = 1000
 """Optimiser steps where there are few labels: an epoch of them is next to nothing."""
 
 

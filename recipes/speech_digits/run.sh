@@ -16,5 +16,5 @@ train() {
 train -o "$out/both"
 OMP_NUM_THREADS=1 python "$here/measure.py" "$out/both" "$out" "$out/numbers"
 [ -n "$speaker" ] && exit
-train -o "$out/forward" --no-bidirectional --steps 8000  # what hears nothing of what comes learns more slowly
+train -o "$out/forward" --no-bidirectional
 OMP_NUM_THREADS=1 python "$here/measure.py" "$out/forward" "$out" "$out/numbers"

@@ -119,7 +119,7 @@ def test_the_unbroken_engine_lives() -> None:
     check_draws(sound, {"melody": "past"})
 
 
-BARS = "C2D/ (3EFG A>B [CE]2 ^F8|F c [K:D]C F,4 :|[1 z2 c4|[2 d2 d6|\nM:3/4\nB6|[L:1/4] C3|]\n"
+BARS = "C2D/ (3EFG A>B [CE]2 ^F8|F c [K:D]C F,4 :|[1 z2 c4|[2 d2 d6|\nM:3/4\nB6|[L:1/4] C3||\n|C|D3|Z3|]\n"
 TUNES = [
     ("self._next = Fraction(1)\n        if", "if"),
     ("length *= self._tuplet", "length *= 1"),
@@ -129,7 +129,9 @@ TUNES = [
     ("(1 if letter.islower() else 0)", "0"),
     ("self.signature.get(letter.lower(), 0)", "0"),
     ("Fraction(0), 0, {}", "Fraction(0), 0, self.accidentals"),
-    ("self._begins_part or ends_part))", "ends_part))"),
+    ("self._begins_part or ends_part, line", "ends_part, line"),
+    ("(self._begins_part and not self._length)", "False"),
+    ("range(min(count, MOST_RESTS))", "range(1)"),
     ("self.unit = Fraction(value)", "pass"),
     ("self.metre = _metre(value)", "self.metre = self.metre or _metre(value)"),
     ("longer, self._next = (2 - less, less)", "longer, self._next = (less, 2 - less)"),

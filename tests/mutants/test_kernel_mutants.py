@@ -72,7 +72,7 @@ LOOP_MUTANTS = {
     ],
     "gru": [
         ("gates swapped", "gru_forward", "(r, z, n)", "(z, r, n)"),
-        ("weight gradient without reset", "gru_backward", "rows(reset)", "rows(parts[0][:-1])"),
+        ("weight gradient without reset", "d_gru_weights", "rows(reset)", "rows(parts[0][:-1])"),
         ("state after for state before", "gru_backward", "torch.mul(d_rh, h[t],", "torch.mul(d_rh, h[t + 1],"),
     ],
     "gru_reset_after": [
@@ -88,7 +88,7 @@ LOOP_MUTANTS = {
         ("o sees the cell before", "peephole_forward", "see(c_t, V_o)", "see(c[t], V_o)"),
         ("matrix transposed", "see", "product(c, V)", "product(c, V.t())"),
         ("its gradient transposed", "d_seen", "outer(rows(d), rows(c))", "outer(rows(c), rows(d))"),
-        ("V_o's gradient from the zoned-out cell", "peephole_backward", "fresh, V_o", "parts[1][1:], V_o"),
+        ("V_o's gradient from the zoned-out cell", "d_peephole_weights", "(d_o, fresh)", "(d_o, parts[1][1:])"),
     ],
     "peephole_diagonal": [
         ("gradient of the diagonal", "d_seen", "(d * c).sum((0, 1))", "d.sum((0, 1))"),
