@@ -22,7 +22,7 @@ lint: $(INSTALLED)
 
 unit: $(INSTALLED) $(CORE)
 	$(BIN)/pytest tests/test_tiny.py -q
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadscope -m "not slow and not gpu"
 
 # The core's own tests; under a sanitizer with `make sanitize`, which takes minutes.
 native: $(CORE)
