@@ -20,7 +20,7 @@ _ZEROS = 32  # crossings of the sinc on each side
 _CUTOFF = 0.9  # of half the rate: the filter falls from 0.81 to 0.99 of it
 _BETA = 8.6  # of the Kaiser window: what is to be kept out is 80 dB down
 _SPEEDS = 20  # speeds are multiples of 1 / 20: so few that a filter for each is short
-_EDGE = 0.05  # seconds, the least pause: time to say a blank and a space in
+_EDGE = 0.05  # seconds before and after a string, and least pause: time to say a blank and a space in
 _LOUDNESS = (-12.0, 3.0)  # dB that a recording is made louder by
 _SILENCE = (-75.0, -45.0)  # dB of full scale of what is heard in pauses
 _NOISE = (5.0, 30.0)  # dB that speech is above noise
@@ -74,7 +74,7 @@ class Mixing:
     join: int = 1
     """Most recordings in a string."""
     pause: float = 0.0
-    """Longest pause before, between and after them, in seconds."""
+    """Longest pause between two, in seconds."""
     noise: float = 0.0
     """Share of the strings that noise is mixed into."""
     speed: float = 0.0
@@ -86,20 +86,18 @@ class Mixing:
 
     def longest(self, samples: int, rate: int) -> int:
         """The most samples that a string of recordings of so many may have."""
-        gaps = (self.join + 1) * max(_EDGE, self.pause)
+        gaps = 2 * _EDGE + (self.join - 1) * max(_EDGE, self.pause)
         return math.ceil(self.join * (samples / (1.0 - self.speed) + 1) + gaps * rate)
 
     def mix(self, recordings: Sequence[NDArray[np.integer]], rate: int, rng: np.random.Generator) -> Floats:
         """One sound of ``recordings``, in this order, as training hears it.
 
-        Each is played at its own speed and loudness; pauses are faint noise, and noise over all of it is 5 to 30 dB
-        below the speech. A change that is off draws nothing. A sound begins with a pause of any length, as what comes
-        from a microphone does: a model that reads forward and has heard one length alone guesses the first letters at
-        that time, whatever it hears.
+        Each is played at its own speed and loudness; pauses, before the first and after the last too, are faint
+        noise, and noise over all of it is 5 to 30 dB below the speech. A change that is off draws nothing.
         """
         parts = [self._played(recording, rng) for recording in recordings]
-        varied = self.pause > _EDGE
-        gaps = [int((rng.uniform(_EDGE, self.pause) if varied else _EDGE) * rate) for _ in range(len(parts) + 1)]
+        edge, longest = int(_EDGE * rate), max(_EDGE, self.pause)
+        gaps = [edge, *(int(rng.uniform(_EDGE, longest) * rate) for _ in parts[1:]), edge]
         quiet = noise(sum(map(len, parts)) + sum(gaps), rng) * np.float32(_ratio(rng.uniform(*_SILENCE)))
         start, energy = 0, 0.0
         for gap, part in zip(gaps, parts, strict=False):
