@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import pytest
 
 _numbers = count()
 
@@ -32,6 +36,15 @@ def mutant(name: str, old: str, new: str, inside: str | None = None) -> ModuleTy
     sys.modules[module.__name__] = module  # dataclasses look their module up
     exec(compile(source[:at] + new + source[at + len(old) :], spec.origin, "exec"), module.__dict__)
     return module
+
+
+def rows(mutants: Mapping[tuple[str, Callable[..., None]], Sequence[tuple[str, ...]]]) -> list[Any]:
+    """For each module and the check that must notice: what is wrong, inside what, and which source becomes which."""
+    return [
+        pytest.param(module, hold, *row, id=f"{module.split('.')[-1]}, {hold.__name__}: {wrong}")
+        for (module, hold), several in mutants.items()
+        for wrong, *row in several
+    ]
 
 
 def span(source: str, name: str) -> tuple[int, int]:

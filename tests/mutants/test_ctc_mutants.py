@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hearing import LABELS, WordBigram, random_frames
-from mutants.mutate import mutant
+from mutants.mutate import mutant, rows
 from property import test_ctc_search as search
 from property.test_ctc_search import BOOSTS, WORDS
 from unit import test_ctc as unit
@@ -124,14 +124,9 @@ MUTANTS = {
         ("counts", "Lexicon", "math.log(count / total)", "math.log(count / (total + 1))"),
     ],
 }  # fmt: skip
-ROWS = [
-    pytest.param(module, hold, *row, id=f"{module.split('.')[-1]}, {hold.__name__}: {wrong}")
-    for (module, hold), rows in MUTANTS.items()
-    for wrong, *row in rows
-]
 
 
-@pytest.mark.parametrize(("module", "hold", "inside", "old", "new"), ROWS)
+@pytest.mark.parametrize(("module", "hold", "inside", "old", "new"), rows(MUTANTS))
 def test_broken_decoding_dies(module, hold, inside, old, new):
     with pytest.raises((AssertionError, KeyError, IndexError)):
         hold(mutant(module, old, new, inside))

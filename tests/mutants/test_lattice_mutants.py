@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from lattices import WholeHistory, all_paths, path_score, random_lattice
-from mutants.mutate import mutant
+from mutants.mutate import mutant, rows
 from unit import test_lattice_rescore as rescoring
 
 from ostinato.errors import LatticeError
@@ -175,14 +175,9 @@ MUTANTS = {
         ("no limit", "_Search", "self.limit is not None and len(made) == self.limit", "False"),
     ],
 }  # fmt: skip
-ROWS = [
-    pytest.param(module, hold, *row, id=f"{module.split('.')[-1]}, {hold.__name__}: {wrong}")
-    for (module, hold), rows in MUTANTS.items()
-    for wrong, *row in rows
-]
 
 
-@pytest.mark.parametrize(("module", "hold", "inside", "old", "new"), ROWS)
+@pytest.mark.parametrize(("module", "hold", "inside", "old", "new"), rows(MUTANTS))
 def test_broken_lattices_die(module, hold, inside, old, new):
     with pytest.raises((AssertionError, KeyError, IndexError, RuntimeError, StopIteration, ValueError, LatticeError)):
         hold(mutant(module, old, new, inside))

@@ -54,6 +54,7 @@ FAULTY = {
     "GGG GGG|:GGG GGG|:GGG GGG:|": "a repeat is opened after bar 2 where one is open",
     'GGG G3 -|"D"A3 G3|': "G is tied to another note",
     'GGG "C#g"GGG|GGG GGG|': "'C#g' names no chord",
+    'GGG GGG|"\nGGG GGG|': "a chord's name is not closed",
     'GGG "G\nGGG|GGG GGG|': "bar 1 has 7/8 of a whole note, expected 3/4",
     "|:GGG GGG|[1GGG GGG||": "the first ending has no :|",
     "|:GGG GGG|[1GGG GGG|[1GGG GGG:|": "two first endings with no :| between them, after bar 2",

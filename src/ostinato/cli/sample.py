@@ -73,7 +73,7 @@ def sample(
         Write tunes, each to its own end, into this file in ABC notation. The prompt is the beginning of the header, its
         lines with their ends; what is no tune is reported and left out.
     redraw
-        With --abc: how often a bar that breaks the metre, a repeat or a tie is drawn again; default: up to 8 times.
+        With --abc: how often a bar that breaks the metre, a repeat, a tie or a chord is drawn again; default: 8 times.
     sound
         With --abc: each tune as .mid too, where the music extra is, and as .wav, where fluidsynth is.
     json
