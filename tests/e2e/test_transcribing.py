@@ -24,7 +24,7 @@ QUICK: dict[str, Any] = {
     "task": "transcribe", "mels": 16, "layers": 1, "hidden": 24, "threads": 1, "dropout": 0.0, "speed": 0.0,
     "average": 0.0, "evaluations": 2,
 }  # fmt: skip
-SOLVES: dict[str, Any] = {**QUICK, "lr": 0.02, "join": 3, "pause": 0.5, "steps": 400}
+SOLVES: dict[str, Any] = {**QUICK, "hidden": 48, "lr": 0.02, "join": 3, "steps": 500}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def forward(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that streams. Tests must not change it."""
     folder = tmp_path_factory.mktemp("forward") / "model"
-    train(data, folder, **{**SOLVES, "lr": 0.01, "steps": 500}, bidirectional=False)
+    train(data, folder, **SOLVES, bidirectional=False)
     return folder
 
 
@@ -214,7 +214,7 @@ def test_wrong_use(capsys: Capture, both: Path, forward: Path, data: Path, tmp_p
         assert outcome.status == 1
         assert message in outcome.message
     assert "this wants a model that writes" in command(capsys, ["sample", both]).message
-    assert "encoder lstm 1 x 24, 16 mel bands, 2 frames a step, 8000 Hz" in ok(command(capsys, ["inspect", both]))
+    assert "encoder lstm 1 x 48, 16 mel bands, 2 frames a step, 8000 Hz" in ok(command(capsys, ["inspect", both]))
 
 
 def test_samples_that_cannot_be(both: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from mutants.mutate import mutant
 from mutants.test_model_mutants import broken, run
 from parity.test_recogniser_engine import check, check_pieces
-from unit import test_collapse, test_sounds, test_spectra
+from speech import recordings
+from unit import test_collapse, test_models_recogniser, test_sounds, test_spectra
 
 from ostinato.errors import NativeError
 
@@ -23,7 +24,15 @@ MUTANTS = {
         ("a mean", 'reduction="none"', 'reduction="none").mean().expand(len(lengths)).mul(1.0'),
         ("not normalised", "F.log_softmax(logits.reshape(T, B, -1), dim=-1)", "logits.reshape(T, B, -1)"),
         ("normalised over steps", "dim=-1)", "dim=0)"),
-        ("texts in another order", "self(steps, lengths), texts", "self(steps, lengths), texts.flip(0)"),
+        ("texts in another order", "F.ctc_loss(logprobs, texts", "F.ctc_loss(logprobs, texts.flip(0)"),
+    ],
+    "test_in_training_nothing_is_said_before_the_onset('stack')": [
+        ("said early", "self._silent_before(onsets, self(steps, lengths))", "self(steps, lengths)"),
+        ("silent a step longer", "[:, None] < onsets", "[:, None] <= onsets"),
+        ("the onset of all", "[:, None] < onsets", "[:, None] < onsets.max().expand(len(onsets))"),
+        ("no blank either", "early[:, :, None] & said", "early[:, :, None] & (said | True)"),
+        ("early, but dearer", "said, -torch.inf", "said, -1.0"),
+        ("held out, too", "_nats(self(steps, lengths)", "_nats(self._silent_before(lengths - 2, self(steps, lengths))"),
     ],
     "test_a_row_does_not_depend_on_others_nor_on_what_follows_its_end('encoder')": [
         ("the end is not told", "initial_state(steps.shape[1]), lengths)", "initial_state(steps.shape[1]))"),
@@ -59,6 +68,22 @@ def test_unbroken_lives(call: str) -> None:
     same = "from __future__ import annotations"
     with broken(MODEL[0], same, same):
         run(MODEL[1], call)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("onset // self.spectrum.step", "onset"),
+        ("onset // self.spectrum.step", "-(-onset // self.spectrum.step)"),
+        ("torch.tensor(onsets, device", "torch.tensor(onsets[::-1], device"),
+    ],
+)
+def test_where_recordings_begin_kills_batches(old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoilt = mutant("ostinato.training.recognising", old, new)
+    monkeypatch.setattr(test_models_recogniser, "SpellObjective", spoilt.SpellObjective)
+    monkeypatch.setattr(test_models_recogniser, "recordings", lambda: spoilt.Recordings(**vars(recordings())))
+    with pytest.raises(AssertionError):
+        test_models_recogniser.test_a_batch_is_told_where_the_first_recordings_begin()
 
 
 @pytest.mark.parametrize(
@@ -138,6 +163,12 @@ def sine() -> None:
         (sine, "np.arange(-half, half + 1) - behind", "np.arange(-half, half + 1) + behind"),
         (test_sounds.test_recordings_are_in_a_string_one_after_the_other, "            start += gap\n", ""),
         (test_sounds.test_recordings_are_in_a_string_one_after_the_other, "zip(gaps, parts", "zip(gaps, parts[::-1]"),
+        (
+            test_sounds.test_recordings_are_in_a_string_one_after_the_other,
+            "return quiet, gaps[0]",
+            "return quiet, edge",
+        ),
+        (test_sounds.test_the_longest_string_is_no_longer_than_it_must_be, "self.join * max(", "max("),
         (test_sounds.test_noise_and_speed_are_as_much_as_they_say, "-rng.uniform(*_NOISE)", "rng.uniform(*_NOISE)"),
         (test_sounds.test_noise_and_speed_are_as_much_as_they_say, "rng.random() < self.noise", "True"),
         (test_sounds.test_noise_and_speed_are_as_much_as_they_say, "-most, most + 1", "0, most + 1"),

@@ -54,7 +54,7 @@ def parts(count: int = 3) -> list[np.ndarray]:
 
 def test_recordings_are_in_a_string_one_after_the_other() -> None:
     given = parts()
-    mixed = Mixing(join=3, pause=0.2).mix(given, RATE, np.random.default_rng(1))
+    mixed, onset = Mixing(join=3, pause=0.2).mix(given, RATE, np.random.default_rng(1))
     edge, at = RATE // 20, 0
     assert len(mixed) <= Mixing(join=3, pause=0.2).longest(max(map(len, given)), RATE)
     for number, part in enumerate(given):
@@ -64,37 +64,48 @@ def test_recordings_are_in_a_string_one_after_the_other() -> None:
         place = int(fits.argmax())
         gain = fits[place] / np.sum(plain**2)
         assert 10 ** (-12.5 / 20) < gain < 10 ** (3.5 / 20)
-        assert place == edge if number == 0 else edge <= place <= 0.2 * RATE + 1
+        assert edge <= place <= 0.2 * RATE + 1
+        assert number > 0 or place == onset
         at += place + len(part)
     assert len(mixed) - at == edge
 
 
+def test_the_longest_string_is_no_longer_than_it_must_be() -> None:
+    (part,) = parts(1)
+    mixed, _ = Mixing(join=3).mix([part] * 3, RATE, np.random.default_rng(0))
+    assert len(mixed) <= Mixing(join=3).longest(len(part), RATE) <= len(mixed) + 3
+
+
 def test_noise_and_speed_are_as_much_as_they_say() -> None:
     (part,) = parts(1)
-    quiet = Mixing().mix([part], RATE, np.random.default_rng(0))
-    assert len(quiet) == len(part) + 2 * (RATE // 20)
+    quiet, onset = Mixing().mix([part], RATE, np.random.default_rng(0))
+    assert onset == RATE // 20
+    assert len(quiet) == len(part) + 2 * onset
     lengths, levels = set(), []
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        lengths.add(len(Mixing(speed=0.1).mix([part], RATE, rng)) - 2 * (RATE // 20))
-        loud = Mixing(noise=1.0).mix([part], RATE, rng)
-        speech, edge = loud[RATE // 20 : -(RATE // 20)], loud[: RATE // 20]
+        lengths.add(len(Mixing(speed=0.1).mix([part], RATE, rng)[0]) - 2 * onset)
+        loud, _ = Mixing(noise=1.0).mix([part], RATE, rng)
+        speech, edge = loud[onset:-onset], loud[:onset]
         levels.append(10 * np.log10(np.mean(speech**2) / np.mean(edge**2)))
     expected = {-(-len(part) * 20 // speed) for speed in range(18, 23)}
     assert lengths == expected
     assert min(lengths) >= Mixing(speed=0.1).fastest(len(part))
     assert 0 < min(levels) < 15
     assert 15 < max(levels) < 45  # speech and noise over noise; coloured noise is uneven
-    halves = [Mixing(noise=0.5).mix([part], RATE, np.random.default_rng(seed)) for seed in range(60)]
+    halves = [Mixing(noise=0.5).mix([part], RATE, np.random.default_rng(seed))[0] for seed in range(60)]
     noisy = sum(np.mean(mixed[:100] ** 2) > 1e-4 * np.mean(mixed**2) for mixed in halves)
     assert 15 < noisy < 60
 
 
 def test_the_same_generator_mixes_the_same() -> None:
     mixing = Mixing(3, 0.3, 0.5, 0.2)
-    first, second = (mixing.mix(parts(), RATE, np.random.default_rng(7)) for _ in range(2))
+    (first, onset), (second, same), (other, _) = (
+        mixing.mix(parts(), RATE, np.random.default_rng(seed)) for seed in (7, 7, 8)
+    )
     np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(first[:100], mixing.mix(parts(), RATE, np.random.default_rng(8))[:100])
+    assert onset == same
+    assert not np.array_equal(first[:100], other[:100])
 
 
 def test_sixteen_bits_hold_what_fits() -> None:

@@ -45,12 +45,23 @@ class RecurrentRecogniser(nn.Module):
         logits = linear(y.reshape(T * B, M), self.output.weight, self.output.bias)
         return F.log_softmax(logits.reshape(T, B, -1), dim=-1)
 
-    def loss(self, steps: Tensor, lengths: Tensor, texts: Tensor, spelled: Tensor) -> Tensor:
+    def loss(self, steps: Tensor, lengths: Tensor, texts: Tensor, spelled: Tensor, onsets: Tensor) -> Tensor:
         """The sum of ``-log p(text)``, a scalar with gradient, of texts end to end ``(N,)``, ``spelled (B,)`` long.
 
+        The sum is over paths that say nothing before the step in which speech begins, ``onsets (B,)``, as Senior et al.
+        2015 leave out paths that are late. With all paths a model that reads forward learns, before it can hear, to
+        guess first letters at once; and as no state knows what was said, paths that wait never get a share again.
         It is infinite where a sound has fewer steps than its text needs.
         """
-        return self._nats(steps, lengths, texts, spelled).sum()
+        logprobs = self._silent_before(onsets, self(steps, lengths))
+        return self._nats(logprobs, lengths, texts, spelled).sum()
+
+    def _silent_before(self, onsets: Tensor, logprobs: Tensor) -> Tensor:
+        """``logprobs (T, B, V)`` with nothing but the blank possible before the onset of each row."""
+        T, _, V = logprobs.shape
+        early = torch.arange(T, device=onsets.device)[:, None] < onsets
+        said = torch.arange(V, device=onsets.device) != self.blank
+        return logprobs.masked_fill(early[:, :, None] & said, -torch.inf)
 
     @torch.no_grad()
     def nats(self, steps: Tensor, lengths: Tensor, texts: Tensor, spelled: Tensor) -> Tensor:
@@ -58,12 +69,12 @@ class RecurrentRecogniser(nn.Module):
         mode = self.training
         self.eval()
         try:
-            return self._nats(steps, lengths, texts, spelled)
+            return self._nats(self(steps, lengths), lengths, texts, spelled)
         finally:
             self.train(mode)
 
-    def _nats(self, steps: Tensor, lengths: Tensor, texts: Tensor, spelled: Tensor) -> Tensor:
-        return F.ctc_loss(self(steps, lengths), texts, lengths, spelled, self.blank, reduction="none")
+    def _nats(self, logprobs: Tensor, lengths: Tensor, texts: Tensor, spelled: Tensor) -> Tensor:
+        return F.ctc_loss(logprobs, texts, lengths, spelled, self.blank, reduction="none")
 
 
 class Standard(nn.Module):

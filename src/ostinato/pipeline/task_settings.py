@@ -114,7 +114,7 @@ class SpeechSettings:
     join: int = 1
     """In training, most recordings that are joined to one string; 1 is off."""
     pause: float = 0.3
-    """In training, longest pause between joined recordings, in seconds."""
+    """In training, longest pause before a recording, in seconds."""
     noise: float = 0.0
     """In training, share of the strings that noise is mixed into, 5 to 30 dB below the speech."""
     speed: float = 0.1

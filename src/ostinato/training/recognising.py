@@ -65,10 +65,11 @@ class Recordings:
 
     def joined(
         self, index: Sequence[int] | NDArray[np.integer], mixing: Mixing, rng: np.random.Generator
-    ) -> tuple[Floats, Ids]:
-        """Steps ``(T, E)`` and characters of some sounds as one, as training hears them."""
+    ) -> tuple[Floats, Ids, int]:
+        """Steps ``(T, E)`` and characters of some sounds as one, as training hears them, and the step of the onset."""
         parts = [self.sounds.ids[start:end] for start, end in self.sounds.bounds[index]]
-        return self.spectrum.whole(mixing.mix(parts, self.spectrum.rate, rng)), self.text(index)
+        samples, onset = mixing.mix(parts, self.spectrum.rate, rng)
+        return self.spectrum.whole(samples), self.text(index), onset // self.spectrum.step
 
     def standard(self) -> tuple[Floats, Floats]:
         """Mean and one over the deviation of each band ``(mels,)`` over the steps of all sounds."""
@@ -99,8 +100,9 @@ class SpellObjective(BatchObjective):
         rng = np.random.default_rng((self._seed, place.epoch, place.window))
         first, more = self._buckets.indices(place), int(rng.integers(self._mixing.join))
         rows = np.column_stack([first, rng.integers(len(self._data), size=(len(first), more))])
-        steps, texts = zip(*(self._data.joined(row, self._mixing, rng) for row in rows), strict=True)
-        nats = self._model.loss(*_tensors(steps, texts, device_of(self._model)))
+        steps, texts, onsets = zip(*(self._data.joined(row, self._mixing, rng) for row in rows), strict=True)
+        device = device_of(self._model)
+        nats = self._model.loss(*_tensors(steps, texts, device), torch.tensor(onsets, device=device))
         return Loss(nats, sum(map(len, texts)), nats.new_zeros(()), ())
 
 
