@@ -7,8 +7,8 @@ writes: the digits in random order, every one as likely as any other after any, 
 not which come next. Its weight and bonus are the best of a few on the held-out strings.
 
 Prints one JSON object. Rates are in percent, with the 95% interval of a bootstrap over strings; the real-time factor is
-of one thread, sound read and spectrum made; lateness, of a model that streams, is how much later than its digit
-ends a word is told.
+of one thread, sound read and spectrum made. Of a model that streams also: lateness, how much later than its digit
+ends a word is told, and the rate on all test strings end to end, as one stream.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 
 from ostinato.ctc import Fusion, LabelModel
 from ostinato.language_model import load as load_language_model
-from ostinato.recogniser import Recogniser, load
+from ostinato.recogniser import Recogniser, Word, load
 from ostinato.score.wer import Errors, confidence_interval, word_errors
 from ostinato.sound import read_wav
 from ostinato.text.listed import TRANSCRIPTS, read_listed
@@ -98,16 +98,33 @@ def lateness(model: Recogniser, strings: Strings) -> dict[str, Any]:
 
     Of strings that were heard right, and of their last word nothing: that is told when the sound has ended.
     """
-    size, told, spelled = int(BLOCK * model.model.sample_rate), [], []
+    told, spelled = [], []
     for sound, text, ends in zip(strings.sounds, strings.texts, strings.ends, strict=True):
-        listening, heard = model.listen(), []
-        for at in range(0, len(sound), size):
-            heard += [(word, listening.seconds) for word in listening.hear(sound[at : at + size])]
-        words = [*(word for word, _ in heard), *listening.finish()]
+        words, when = stream(model, sound)
         if [word.text for word in words] == text.split():
-            told += [when - end for (_, when), end in zip(heard, ends, strict=False)]
+            told += [each - end for each, end in zip(when[:-1], ends, strict=False)]
             spelled += [word.end - end for word, end in zip(words, ends, strict=True)]
     return {"word told": _spread(told), "last letter": _spread(spelled)}
+
+
+def stream(model: Recogniser, sound: np.ndarray[Any, Any]) -> tuple[list[Word], list[float]]:
+    """The words of a sound that comes in small blocks, and how many seconds of it had come when each was told."""
+    size, listening = int(BLOCK * model.model.sample_rate), model.listen()
+    words: list[Word] = []
+    when: list[float] = []
+    for at in range(0, len(sound), size):
+        words += listening.hear(sound[at : at + size])
+        when += [listening.seconds] * (len(words) - len(when))
+    words += listening.finish()
+    return words, when + [listening.seconds] * (len(words) - len(when))
+
+
+def end_to_end(model: Recogniser, strings: Strings) -> dict[str, Any]:
+    """Errors where all strings are one stream, and how long it is."""
+    sound = np.concatenate(strings.sounds)
+    heard = [word.text for word in stream(model, sound)[0]]
+    rate = word_errors(" ".join(strings.texts).split(), heard).rate
+    return {"wer": round(100 * rate, 2), "seconds": round(len(sound) / model.model.sample_rate)}
 
 
 def _spread(seconds: Sequence[float]) -> dict[str, float]:
@@ -131,6 +148,7 @@ def main(folder: str, data: str, lm: str | None = None) -> None:
     report["speed"] = speed(model, parts["test"])
     if model.model.streams:
         report["lateness"] = lateness(model, parts["test"])
+        report["end to end"] = {name: end_to_end(model, parts[name]) for name in ("test", "noisy")}
     print(json.dumps(report, indent=1))
 
 
