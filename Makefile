@@ -8,12 +8,17 @@ INSTALLED := $(VENV)/installed
 CORE := src/ostinato/kernels/libostinato_core.so
 NATIVE := $(shell find native CMakeLists.txt -type f)
 
-.PHONY: demo test lint unit native sanitize neon core bench docs clean
+.PHONY: demo test tools lint unit native sanitize neon core bench docs clean
 
 demo: $(INSTALLED) $(CORE)
 	$(BIN)/ostinato demo --force
 
 test: lint native unit
+
+# Debian's programs that some tests compare with, which are skipped without them, and that recipes use. Wants root.
+tools:
+	apt-get -q update
+	DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends libfst-tools abcmidi abcm2ps fluidsynth timgm6mb-soundfont
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
