@@ -184,7 +184,11 @@ int32_t ost_ctc_fuse(ost_ctc *beam, int32_t N, const int32_t *places, const doub
     return guarded([&] { return beam->beam->fuse(N, places, extras, gains), true; });
 }
 
-void ost_ctc_read(const ost_ctc *beam, const ost_ctc_reading *reading) { beam->beam->read(*reading); }
+void ost_ctc_totals(const ost_ctc *beam, double *logprobs) { beam->beam->totals(logprobs); }
+
+int64_t ost_ctc_read(const ost_ctc *beam, int32_t place, int32_t *labels, int64_t *starts, int64_t *ends) {
+    return beam->beam->read(place, labels, starts, ends);
+}
 
 void ost_apply(int32_t function, int64_t n, const float *x, float *y) { kernels().apply(function, n, x, y); }
 

@@ -295,23 +295,23 @@ Floats searched(int V, int width, double margin, bool fused, int chunk) {
         expect(ost_ctc_fuse(beam, static_cast<int32_t>(places.size()), places.data(), extras.data(), gains.data()) == 0, "fuse");
         for (const int32_t origin : origins) all.push_back(static_cast<float>(origin));
     }
-    const size_t size = static_cast<size_t>(ost_ctc_size(beam, &longest)), n = size * static_cast<size_t>(longest);
+    const size_t size = static_cast<size_t>(ost_ctc_size(beam, &longest)), most = static_cast<size_t>(longest);
     expect(size > 0 && size <= static_cast<size_t>(width), "the size of a beam");
     std::vector<double> logprobs(size);
-    std::vector<int64_t> lengths(size), starts(n), ends(n);
-    std::vector<int32_t> labels(n);
-    const ost_ctc_reading reading{longest, logprobs.data(), lengths.data(), labels.data(), starts.data(), ends.data()};
-    ost_ctc_read(beam, &reading);
-    ost_ctc_free(beam);
+    std::vector<int64_t> starts(most), ends(most);
+    std::vector<int32_t> labels(most);
+    ost_ctc_totals(beam, logprobs.data());
     for (size_t k = 0; k < size; k++) {
         all.push_back(static_cast<float>(logprobs[k]));
+        const int64_t length = ost_ctc_read(beam, static_cast<int32_t>(k), labels.data(), starts.data(), ends.data());
         int64_t end = 0;
-        for (size_t i = k * static_cast<size_t>(longest); lengths[k]-- > 0; i++) {
+        for (size_t i = 0; i < static_cast<size_t>(length); i++) {
             expect(labels[i] >= 0 && labels[i] < V && starts[i] >= end && ends[i] > starts[i] && ends[i] <= T, "labels in order");
             end = ends[i];
             for (const int64_t number : {int64_t{labels[i]}, starts[i], end}) all.push_back(static_cast<float>(number));
         }
     }
+    ost_ctc_free(beam);
     return all;
 }
 

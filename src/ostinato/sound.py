@@ -22,11 +22,11 @@ from ostinato.types import Floats
 
 CHANNELS = 64
 RATES = (1_000, 768_000)
-MOST_BYTES = 1 << 31
-"""Of the sound in a file: beyond are hours."""
+MOST_BYTES = 0x7FFF0000
+"""Of the sound in a file: beyond are hours. A header that promises as much does not know: what a program pipes that has not
+ended is 0 bytes long or as many as fit (SoX 0x7FFFF000, arecord 0x80000000, ffmpeg 0xFFFFFFFF)."""
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _TAIL = bytes.fromhex("0000 0000 1000 8000 00AA 0038 9B71")  # of what an extensible format names PCM and floats by
-_UNKNOWN = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # lengths that a program writes which pipes a sound it has not ended
 _HEADER = 1 << 20  # bytes before the sound that are skipped at most
 _BLOCK = 1 << 16  # sample frames converted at once
 
@@ -78,9 +78,13 @@ def read_wav(path: str | Path, rate: int | None = None) -> tuple[Floats, int]:
                 f"{path} is cut: its header promises {promised:,} bytes of sound, {max(0, there):,} are there; "
                 "get it again"
             )
-        if (promised or there) > MOST_BYTES:
-            raise SoundError(f"{path} has more than {MOST_BYTES:,} bytes of sound; cut it into pieces")
-        blocks = list(_blocks(file, form, promised, str(path), _BLOCK))
+        blocks: list[Floats] = []
+        read = 0  # a pipe does not say how much there is
+        for block in _blocks(file, form, promised, str(path), _BLOCK):
+            read += len(block) * form.width
+            if max(read, there) > MOST_BYTES:
+                raise SoundError(f"{path} has more than {MOST_BYTES:,} bytes of sound; cut it into pieces")
+            blocks.append(block)
     samples = np.concatenate([np.zeros(0, np.float32), *blocks])
     if len(samples) == 0:
         raise SoundError(f"{path} holds no sound: not one sample; record it again")
@@ -147,7 +151,7 @@ def _header(file: IO[bytes], name: str) -> tuple[Format, int | None]:
         if kind == b"data":
             if form is None:
                 raise SoundError(f"{name} has its sound before its format; expected a fmt chunk first; convert it")
-            return form, None if size in _UNKNOWN else size - size % form.width
+            return form, size - size % form.width if 0 < size < MOST_BYTES else None
         skipped += size
         if skipped > _HEADER:
             raise SoundError(f"{name} has {skipped:,} bytes before its sound; expected {_HEADER:,} at most; convert it")

@@ -231,6 +231,37 @@ def test_a_model_that_gives_no_logarithms_is_refused(value):
         ctc.decode(frames_of("ab a"), LABELS, fusions=[ctc.WordModel(Mute(value), LABELS)])
 
 
+class Wild:
+    """A fusion whose numbers are none."""
+
+    def __init__(self, extra: float, gain: float) -> None:
+        self._context = ctc.Context(extra, np.full(4, gain))
+
+    def start(self):
+        return ctc.Context(0.0, np.zeros(4))
+
+    def follow(self, contexts, labels):
+        return [self._context for _ in labels]
+
+    def finish(self, contexts):
+        return list(contexts)
+
+
+@pytest.mark.parametrize(("extra", "gain"), [(math.nan, 0.0), (0.0, math.nan), (math.inf, 0.0), (0.0, math.inf)])
+def test_a_fusion_that_adds_no_numbers_is_refused(extra, gain):
+    with pytest.raises(ConfigError, match="a fusion added NaN or infinity to a score"):
+        ctc.decode(frames_of("ab a"), LABELS, fusions=[Wild(extra, gain)])
+    assert ctc.decode(frames_of("ab a"), LABELS, fusions=[Wild(0.5, -math.inf)])
+
+
+def test_frames_may_lie_as_they_like():
+    frames = random_frames(7, 4, 3)
+    expected = ctc.decode(frames, LABELS, n_best=5)
+    for same in (np.asfortranarray(frames), np.repeat(frames, 2, axis=1)[:, ::2], frames.tolist()):
+        assert ctc.decode(same, LABELS, n_best=5) == expected
+        assert ctc.greedy(same, LABELS) == ctc.greedy(frames, LABELS)
+
+
 def test_what_a_model_holds_to_be_impossible_is_only_very_unlikely():
     tok = tokenizer("char", TEXT)
     labels = ctc.Labels(["-", "t", "o", " "])
@@ -305,6 +336,10 @@ def test_an_n_gram_models_words_make_a_lexicon(tmp_path):
         lambda beam: beam.fuse([-1], np.zeros(1), np.zeros((1, 4))),
         lambda beam: beam.fuse([0], np.zeros(2), np.zeros((1, 4))),
         lambda beam: beam.fuse([0], np.zeros(1), np.zeros((1, 3))),
+        lambda beam: beam.fuse([0], np.full(1, math.nan), np.zeros((1, 4))),
+        lambda beam: beam.fuse([0], np.zeros(1), np.full((1, 4), math.inf)),
+        lambda beam: beam.read(1),
+        lambda beam: beam.read(-1),
         lambda beam: type(beam)(4, 4, 10, 1.0),
         lambda beam: type(beam)(4, 0, 0, 1.0),
         lambda beam: type(beam)(4, 0, 10, -1.0),
@@ -332,7 +367,7 @@ def test_a_long_stream_forgets_what_left_the_beam():
 
     before = go(3_000)
     assert go(27_000) - before < 8e6  # of the 60 MB that 50 new prefixes a frame would take
-    longest = max(len(spans) for spans, _ in beam.read())
+    longest = max(len(beam.read(place)) for place in range(len(beam.totals())))
     assert 10 < longest < 3_000
 
 

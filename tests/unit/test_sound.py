@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from speech import RATE, wav
 
+from ostinato import sound
 from ostinato.errors import SoundError
 from ostinato.sound import read_wav, stream_wav
 
@@ -74,9 +77,13 @@ def test_a_rate_that_is_wanted(tmp_path: Path) -> None:
     np.testing.assert_allclose(samples[200:-200], expected[200:-200], atol=2e-3)
 
 
+UNKNOWN = (0, 0x7FFF0000, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFDB, 0xFFFFFFFF)
+"""Lengths that programs write which pipe a sound: SoX's, arecord's and ffmpeg's among them."""
+
+
 def test_a_header_that_does_not_know_the_length_is_read_to_the_end(tmp_path: Path) -> None:
     numbers = np.arange(50, dtype=np.int16)
-    for unknown in (0, 0x7FFFFFFF, 0xFFFFFFFF):
+    for unknown in UNKNOWN:
         samples, _ = read_wav(write(tmp_path, wav(numbers, promised=unknown)))
         np.testing.assert_allclose(samples, numbers / 32768)
 
@@ -99,7 +106,7 @@ BAD: list[tuple[str, bytes, str]] = [
     ("width", wav(np.zeros(4, np.int16), width=3), "says that a sample has 3 bytes; expected 2"),
     ("not finite", wav(np.array([0, np.nan], np.float32), kind=3, bits=32), "holds numbers that are not finite"),
     ("sound first", b"RIFF\0\0\0\0WAVEdata\4\0\0\0\1\0\2\0", "has its sound before its format"),
-    ("long", wav(np.zeros(4, np.int16), promised=0xFFFFFFF0), "is cut: its header promises 4,294,967,280 bytes"),
+    ("long", wav(np.zeros(4, np.int16), promised=0x7FFEFFFE), "is cut: its header promises 2,147,418,110 bytes"),
     ("chunks", GOOD[:36] + b"LIST" + struct.pack("<I", 1 << 30), "bytes before its sound; expected 1,048,576 at most"),
 ]
 
@@ -157,7 +164,23 @@ class Pipe(io.RawIOBase):
         return len(piece)
 
 
-@pytest.mark.parametrize("promised", [80, 0, 0xFFFFFFFF])
+def test_more_than_may_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sound, "MOST_BYTES", 79)
+    path = tmp_path / "pipe.wav"
+    os.mkfifo(path)
+    for data in (GOOD, wav(np.arange(40, dtype=np.int16), promised=0)):
+        with pytest.raises(SoundError, match=r"a\.wav has more than 79 bytes of sound; cut it into pieces"):
+            read_wav(write(tmp_path, data))
+        writer = threading.Thread(target=path.write_bytes, args=(data,))
+        writer.start()
+        with pytest.raises(SoundError, match=r"pipe\.wav has more than 79 bytes of sound; cut it into pieces"):
+            read_wav(path)
+        writer.join()
+    monkeypatch.setattr(sound, "MOST_BYTES", 80)
+    assert len(read_wav(write(tmp_path, wav(np.arange(40, dtype=np.int16), promised=0)))[0]) == 40
+
+
+@pytest.mark.parametrize("promised", [80, *UNKNOWN])
 def test_a_stream_gives_the_same_samples(promised: int) -> None:
     data = wav(np.arange(40, dtype=np.int16), promised=promised)
     blocks = list(stream_wav(io.BufferedReader(Pipe(data)), RATE, "pipe", 13 / RATE))

@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 #define OST_API __attribute__((visibility("default")))
-#define OST_VERSION 4 /* of this interface; a library with another one is not used */
+#define OST_VERSION 5 /* of this interface; a library with another one is not used */
 
 OST_API int32_t ost_version(void);
 
@@ -262,17 +262,12 @@ OST_API void ost_ctc_came(const ost_ctc *beam, int32_t *origins, int32_t *labels
  * follow (N, V). A prefix that is never fused has no gains. 0, or -1 when memory is short (then nothing was changed). */
 OST_API int32_t ost_ctc_fuse(ost_ctc *beam, int32_t N, const int32_t *places, const double *extras, const double *gains);
 
-/* All prefixes of the beam, each in a row of `longest` labels. */
-typedef struct ost_ctc_reading {
-    int64_t longest;
-    double *logprobs; /* (K), out: of all alignments together */
-    int64_t *lengths; /* (K), out: how many labels of the row count */
-    int32_t *labels;  /* (K, longest), out */
-    int64_t *starts;  /* (K, longest), out: the first frame of each label in the likeliest alignment */
-    int64_t *ends;    /* (K, longest), out: the frame after its last */
-} ost_ctc_reading;
+/* Of each prefix (K): the log-probability of all alignments together. */
+OST_API void ost_ctc_totals(const ost_ctc *beam, double *logprobs);
 
-OST_API void ost_ctc_read(const ost_ctc *beam, const ost_ctc_reading *reading);
+/* Of the prefix at `place`: its labels and, of the likeliest alignment, the first frame of each and the frame after its
+ * last. The arrays have room for the `longest`; how many labels there are comes back. */
+OST_API int64_t ost_ctc_read(const ost_ctc *beam, int32_t place, int32_t *labels, int64_t *starts, int64_t *ends);
 
 /* ---- Elementwise functions, for tests of their error ------------------------------------------------------------- */
 

@@ -166,24 +166,25 @@ public:
         }
     }
 
-    void read(const ost_ctc_reading &reading) const override {
-        for (size_t k = 0; k < beam_.size(); k++) {
-            const Prefix &prefix = beam_[k];
-            const int64_t depth = nodes_[prefix.node].depth;
-            int64_t at = static_cast<int64_t>(k) * reading.longest + depth;
-            reading.logprobs[k] = prefix.total();
-            reading.lengths[k] = depth;
-            Open spans = prefix.ends_in_blank() ? prefix.spans_blank : prefix.spans_label;
-            for (int32_t node = prefix.node; nodes_[node].parent != NONE; node = nodes_[node].parent) {
-                at--;
-                reading.labels[at] = nodes_[node].label;
-                reading.starts[at] = spans.start;
-                reading.ends[at] = spans.end;
-                if (spans.before == NONE) continue;  // the first label
-                const Closed &before = closed_[spans.before];
-                spans = {before.before, before.start, before.end};
-            }
+    void totals(double *logprobs) const override {
+        for (const Prefix &prefix : beam_) *logprobs++ = prefix.total();
+    }
+
+    int64_t read(int32_t place, int32_t *labels, int64_t *starts, int64_t *ends) const override {
+        const Prefix &prefix = beam_[static_cast<size_t>(place)];
+        const int64_t depth = nodes_[prefix.node].depth;
+        int64_t at = depth;
+        Open spans = prefix.ends_in_blank() ? prefix.spans_blank : prefix.spans_label;
+        for (int32_t node = prefix.node; nodes_[node].parent != NONE; node = nodes_[node].parent) {
+            at--;
+            labels[at] = nodes_[node].label;
+            starts[at] = spans.start;
+            ends[at] = spans.end;
+            if (spans.before == NONE) continue;  // the first label
+            const Closed &before = closed_[spans.before];
+            spans = {before.before, before.start, before.end};
         }
+        return depth;
     }
 
 private:

@@ -22,7 +22,8 @@ struct PrefixBeam {
     virtual int32_t size(int64_t *longest) const = 0;
     virtual void came(int32_t *origins, int32_t *labels) const = 0;
     virtual void fuse(int32_t N, const int32_t *places, const double *extras, const double *gains) = 0;
-    virtual void read(const ost_ctc_reading &reading) const = 0;
+    virtual void totals(double *logprobs) const = 0;
+    virtual int64_t read(int32_t place, int32_t *labels, int64_t *starts, int64_t *ends) const = 0;
 };
 
 struct Kernels {

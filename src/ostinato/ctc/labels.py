@@ -66,7 +66,7 @@ def log_probs(frames: Any, labels: Labels) -> LogProbs:
     """
     try:
         array = np.asarray(frames)
-        scores = array.astype(np.float64) if array.dtype.kind in "fiu" else None
+        scores = np.array(array, np.float64, order="C") if array.dtype.kind in "fiu" else None
     except ValueError:
         scores = None
     V = len(labels.names)

@@ -30,10 +30,6 @@ Spans = tuple["Spans", int, int] | None
 """Frames of the labels of a prefix, the last one first: those before it, its own first, and that after its last."""
 
 
-Reading = tuple[list[tuple[int, int, int]], float]
-"""A prefix of the beam: its labels, each with its first frame and that after its last; nats of all alignments."""
-
-
 @dataclass
 class _Prefix:
     """One prefix and its four logarithms: of all alignments, and of the likeliest one, by what they end in."""
@@ -164,17 +160,18 @@ class PrefixBeam:
         for n, place in enumerate(places):
             self._beam[place].extra, self._beam[place].gains = float(extras[n]), gains[n]
 
-    def read(self) -> list[Reading]:
-        """All prefixes of the beam."""
-        return [(_spans(prefix), prefix.total) for prefix in self._beam]
+    def totals(self) -> Floats64:
+        """Of each prefix ``(K,)``: nats of all its alignments."""
+        return np.array([prefix.total for prefix in self._beam])
 
-
-def _spans(prefix: _Prefix) -> list[tuple[int, int, int]]:
-    spans = prefix.best(-2)[1]
-    found = []
-    for label in reversed(prefix.labels):
-        assert spans is not None
-        before, start, end = spans
-        found.append((label, start, end))
-        spans = before
-    return found[::-1]
+    def read(self, place: int) -> list[tuple[int, int, int]]:
+        """The labels of the prefix at ``place``, each with its first frame and that after its last."""
+        prefix = self._beam[place]
+        spans = prefix.best(-2)[1]
+        found = []
+        for label in reversed(prefix.labels):
+            assert spans is not None
+            before, start, end = spans
+            found.append((label, start, end))
+            spans = before
+        return found[::-1]

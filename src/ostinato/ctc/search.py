@@ -12,7 +12,8 @@ from ostinato.ctc import reference
 from ostinato.ctc.fusion import Context, Fusion
 from ostinato.ctc.hypothesis import Hypothesis, hypothesis
 from ostinato.ctc.labels import Labels, LogProbs, log_probs
-from ostinato.ctc.reference import Ints, Reading
+from ostinato.ctc.reference import Ints
+from ostinato.errors import ConfigError
 from ostinato.kernels import native
 
 WIDEST = 1 << 14
@@ -33,8 +34,12 @@ class Beam(Protocol):
         """What language models add."""
         ...
 
-    def read(self) -> list[Reading]:
-        """All prefixes of the beam."""
+    def totals(self) -> LogProbs:
+        """How probable the prefixes are."""
+        ...
+
+    def read(self, place: int) -> list[tuple[int, int, int]]:
+        """The labels of one, and their frames."""
         ...
 
 
@@ -105,6 +110,8 @@ class Stream:
     def _fuse(self, places: list[int]) -> None:
         extras = [sum(each.extra for each in self._contexts[place]) for place in places]
         gains = np.array([[each.gains for each in self._contexts[place]] for place in places]).sum(axis=1)
+        if not ((np.array(extras) < np.inf).all() and (gains < np.inf).all()):
+            raise ConfigError("a fusion added NaN or infinity to a score; expected numbers, or -inf")
         self._beam.fuse(places, np.array(extras, np.float64), gains)
 
     def hypotheses(self, n_best: int = 1, *, ended: bool = False) -> list[Hypothesis]:
@@ -114,18 +121,18 @@ class Stream:
         sequences with one text only the best is given.
         """
         check_range("n_best", n_best, 1, WIDEST)
-        readings = self._beam.read()
-        contexts = self._contexts or [[] for _ in readings]
+        acoustics = self._beam.totals().tolist()
+        contexts = self._contexts or [[] for _ in acoustics]
         if ended and self.fusions:
             columns = [fusion.finish([each[n] for each in self._contexts]) for n, fusion in enumerate(self.fusions)]
             contexts = [list(each) for each in zip(*columns, strict=True)]
         extras = [sum(each.extra for each in of) for of in contexts]
-        scores = [acoustic + extra for (_, acoustic), extra in zip(readings, extras, strict=True)]
+        scores = [acoustic + extra for acoustic, extra in zip(acoustics, extras, strict=True)]
         best: dict[str, Hypothesis] = {}
         for k in sorted(range(len(scores)), key=lambda k: -scores[k]):
-            spans, acoustic = readings[k]
             language = sum(each.language for each in contexts[k])
-            one = hypothesis(self.labels, spans, acoustic=acoustic, extra=extras[k], language=language)
+            spans = self._beam.read(k)
+            one = hypothesis(self.labels, spans, acoustic=acoustics[k], extra=extras[k], language=language)
             best.setdefault(one.text, one)
             if len(best) == n_best:
                 break

@@ -23,13 +23,6 @@ class _Options(ctypes.Structure):
     ]
 
 
-class _Reading(ctypes.Structure):
-    _fields_ = [
-        ("longest", ctypes.c_int64),
-        *((name, _POINTER) for name in ("logprobs", "lengths", "labels", "starts", "ends")),
-    ]
-
-
 class PrefixBeam:
     """``ostinato.ctc.reference.PrefixBeam``, fast."""
 
@@ -68,20 +61,25 @@ class PrefixBeam:
         for name, array, shape in (("extras", extras, (N,)), ("gains", gains, (N, self.V))):
             if array.dtype != np.float64 or array.shape != shape or not array.flags.c_contiguous:
                 raise NativeError(f"{name} is {array.dtype} {array.shape}; expected float64 {shape} without gaps")
+            if not (array < np.inf).all():
+                raise NativeError(f"{name} holds NaN or infinity; expected what is added to log-probabilities")
         check(core().ost_ctc_fuse(self._beam, N, at.ctypes.data, extras.ctypes.data, gains.ctypes.data))
 
-    def read(self) -> list[tuple[list[tuple[int, int, int]], float]]:
-        """All prefixes: their labels, each with its first frame and that after its last; nats of all alignments."""
+    def totals(self) -> NDArray[np.float64]:
+        """Of each prefix ``(K,)``: nats of all its alignments."""
+        logprobs = np.empty(self._size()[0])
+        core().ost_ctc_totals(self._beam, logprobs.ctypes.data)
+        return logprobs
+
+    def read(self, place: int) -> list[tuple[int, int, int]]:
+        """The labels of the prefix at ``place``, each with its first frame and that after its last. Raises NativeError."""
         size, longest = self._size()
-        logprobs, lengths = np.empty(size), np.empty(size, np.int64)
-        labels, starts, ends = np.empty((size, longest), np.int32), *np.empty((2, size, longest), np.int64)
-        reading = _Reading(longest, *(array.ctypes.data for array in (logprobs, lengths, labels, starts, ends)))
-        core().ost_ctc_read(self._beam, ctypes.byref(reading))
-        columns = np.stack([labels, starts, ends], axis=2).tolist()
-        return [
-            ([(label, start, end) for label, start, end in row[:length]], logprob)
-            for row, length, logprob in zip(columns, lengths.tolist(), logprobs.tolist(), strict=True)
-        ]
+        if not 0 <= place < size:
+            raise NativeError(f"place is {place}; expected 0 to {size - 1}")
+        labels, (starts, ends) = np.empty(longest, np.int32), np.empty((2, longest), np.int64)
+        arrays = labels, starts, ends
+        length = core().ost_ctc_read(self._beam, place, *(array.ctypes.data for array in arrays))
+        return list(zip(*(array[:length].tolist() for array in arrays), strict=True))
 
     def _size(self) -> tuple[int, int]:
         longest = ctypes.c_int64()

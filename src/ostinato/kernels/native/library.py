@@ -15,7 +15,7 @@ from ostinato.errors import ConfigError, NativeError
 
 Array: TypeAlias = NDArray[np.float32]
 
-VERSION = 4
+VERSION = 5
 """Of the interface; a library with another one is not used."""
 _FUNCTIONS = {"exp": 0, "tanh": 1, "sigmoid": 2}
 
@@ -57,9 +57,11 @@ def open_library(path: str) -> ctypes.CDLL | None:
     library.ost_ctc_new.argtypes = [ctypes.c_void_p]
     library.ost_ctc_new.restype = ctypes.c_void_p
     library.ost_ctc_free.argtypes = [ctypes.c_void_p]
-    library.ost_ctc_free.restype = library.ost_ctc_came.restype = library.ost_ctc_read.restype = None
+    library.ost_ctc_free.restype = library.ost_ctc_came.restype = library.ost_ctc_totals.restype = None
     library.ost_ctc_advance.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
-    library.ost_ctc_size.argtypes = library.ost_ctc_read.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+    library.ost_ctc_size.argtypes = library.ost_ctc_totals.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+    library.ost_ctc_read.argtypes = [ctypes.c_void_p, ctypes.c_int32, *[ctypes.c_void_p] * 3]
+    library.ost_ctc_read.restype = ctypes.c_int64
     library.ost_ctc_came.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
     library.ost_ctc_fuse.argtypes = [ctypes.c_void_p, ctypes.c_int32, *[ctypes.c_void_p] * 3]
     library.ost_apply.argtypes = [ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
