@@ -171,7 +171,7 @@ def _features(
         shown = name if name not in columns else f"model {name}"
         columns[shown] = _scored(scorer, texts)
         unknown = [np.array([sum(word not in scorer for word in text) for text in one], float) for one in texts]
-        if any(counts.any() for counts in unknown):
+        if f"{shown} unknown" in (options.weights or {}) or any(counts.any() for counts in unknown):
             columns[f"{shown} unknown"] = unknown
     columns[WORDS] = [np.array([len(h.text.split()) for h in one.hypotheses], float) for one in lists]
     features = [np.stack([columns[name][n] for name in columns], axis=1) for n in range(len(lists))]

@@ -23,8 +23,8 @@ from ostinato.types import Floats
 CHANNELS = 64
 RATES = (1_000, 768_000)
 MOST_BYTES = 0x7FFF0000
-"""Of the sound in a file: beyond are hours. A header that promises as much does not know: what a program pipes that has not
-ended is 0 bytes long or as many as fit (SoX 0x7FFFF000, arecord 0x80000000, ffmpeg 0xFFFFFFFF)."""
+"""Of the sound in a file: beyond are hours. A header that promises as much does not know: a program that pipes a sound
+it has not ended says 0 bytes, or as many as fit (SoX 0x7FFFF000, arecord 0x80000000, ffmpeg 0xFFFFFFFF)."""
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _TAIL = bytes.fromhex("0000 0000 1000 8000 00AA 0038 9B71")  # of what an extensible format names PCM and floats by
 _HEADER = 1 << 20  # bytes before the sound that are skipped at most

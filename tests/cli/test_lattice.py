@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from runs import Outcome, command
+from small_models import write_folder
 
 from ostinato.score.kneser_ney import learn_arpa
 
@@ -95,6 +96,29 @@ def test_a_bad_lattice_does_not_stop_the_others(capsys: Capture, lattice: Path, 
     first, second = outcome.err.splitlines()
     assert "none.slf" in first
     assert f"{bad}, line 12: a= is 'nan'; expected a finite number" in second
+
+
+def test_one_that_cannot_be_scored_or_written_does_not_stop_the_others(
+    capsys: Capture, lattice: Path, tmp_path: Path
+) -> None:
+    bad, out = tmp_path / "bad.slf", tmp_path / "out"
+    bad.write_text(SLF.format(name="b").replace("W=SEA", "W=NEW\\040YORK"))
+    outcome = command(capsys, ["lattice", bad, lattice, "--to", "kaldi", "--out", out])
+    assert outcome.status == 1
+    assert outcome.err == "ostinato: b: the word 'NEW YORK' cannot be written where blanks part columns\n"
+    assert out.read_text().startswith("a\n0 1 ")
+    symbols = tmp_path / "words.txt"
+    symbols.write_text("<eps> 0\nTO 1\nTWO 2\nSEE 3\nSEA 4\n")
+    outcome = command(capsys, ["lattice", bad, lattice, "--to", "kaldi", "--symbols", symbols])
+    assert outcome.status == 1
+    assert "b: " in outcome.err
+    assert "has no number for the word 'NEW YORK'" in outcome.err
+    assert "a\n0 1 1 1.0,1.0," in outcome.out
+    folder = write_folder(tmp_path / "model", "char", seed=1)
+    outcome = command(capsys, ["lattice", bad, lattice, "--model", folder, "--lowercase"])
+    assert outcome.status == 1
+    assert outcome.err.startswith("ostinato: b: 'new york' is not a word; expected")
+    assert outcome.out.startswith("a\tT")
 
 
 @pytest.mark.parametrize(

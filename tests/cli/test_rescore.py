@@ -98,6 +98,16 @@ def test_given_weights_are_the_sum_that_ranks(place):
     assert not result.tuned
 
 
+def test_weights_of_other_lists_may_count_unknown_words_that_are_not_here(place):
+    (place / "one").write_text('{"hyps": [{"text": "the cat", "ac": 1}, {"text": "the dog", "ac": 0}]}\n')
+    lists, scorers = read_lists([place / "one"]).lists, {"lm": load_scorer(place / "x.arpa")}
+    known = rescore(scorers, lists, RescoreOptions(weights={"lm": 1.0}))
+    same = rescore(scorers, lists, RescoreOptions(weights={"lm": 1.0, "lm unknown": -9.0}))
+    assert known.names == ("ac", "lm", "words")
+    assert same.names == ("ac", "lm", "lm unknown", "words")
+    np.testing.assert_array_equal(known.choices[0].totals, same.choices[0].totals)
+
+
 def test_rescored_lists_can_be_rescored_again(place, capsys):
     out, best = place / "out.jsonl", place / "best"
     said(capsys, place / "x.arpa", place / "lists.jsonl", "--weight", "x.arpa=1", "--out", out, "--best", best)

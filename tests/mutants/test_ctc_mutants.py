@@ -93,6 +93,7 @@ MUTANTS = {
         ("letters are lost", "_Ahead", 'else ("", part + self.rest[label])', 'else ("", self.rest[label])'),
         ("a hope is added to a hope", "_Ahead", " - self.begun(part)", ""),
         ("a word's end is worth nothing", "_Ahead", "(self._done(part) if part else 0.0) + self._first", "self._first"),
+        ("letters lead nowhere", "_Ahead", "                    hopes[labels] = hope\n", ""),
         ("a begun word's own frequency", "WordModel", "self._lexicon.below(part).best", "self._lexicon.below(part).own"),
         ("the likeliest longer word's at the end", "WordModel", "self._lexicon.below(word).own", "self._lexicon.below(word).best"),
         ("no penalty ahead", "WordModel", "self._lexicon.least + self._bonus + self._unknown", "self._lexicon.least + self._bonus"),
@@ -100,8 +101,9 @@ MUTANTS = {
     (WORD, hold_hot): [
         ("hopes alone", "HotWords", "extra + self._done(word)", "extra"),
         ("the last word is cold", "HotWords", "Context(extra + self._done(part)", "Context(extra"),
-        ("all of it at the first letter", "HotWords", "boost * len(part) / len(word)", "boost"),
-        ("any hot word", "HotWords", " if word.startswith(part)", ""),
+        ("all of it at the first letter", "HotWords", "boost * size / len(word)", "boost"),
+        ("the share of the last word alone", "HotWords", "max(shares.get(word[:size], 0.0), boost * size / len(word))", "boost * size / len(word)"),
+        ("the first letter has no share", "HotWords", "range(1, len(word) + 1)", "range(2, len(word) + 1)"),
     ],
     (PIECES, hold_pieces): [
         ("no weight", "LabelModel", "self._weight * logprobs + self._bonus", "logprobs + self._bonus"),

@@ -20,7 +20,7 @@ WIDE = 400
 """More prefixes than five frames of four labels can mean."""
 WORDS = ("a", "b", "ab", "ba", "aab", "bb")
 LEXICON = Lexicon({"a": -1.0, "b": -2.5, "ab": -0.7, "ba": -3.0, "aab": -1.5, "abb": -4.0})
-BOOSTS = {"ab": 2.0, "bb": 0.7, "bab": 3.0}
+BOOSTS = {"bab": 3.0, "ab": 2.0, "bb": 0.7}
 CORE = pytest.mark.skipif(not native.available(), reason="no core")
 BEAMS = [reference.PrefixBeam, pytest.param(native.PrefixBeam, marks=CORE)]
 SIZES = [(1, 4, 0), (4, 3, 1), (5, 4, 0), (5, 4, 3), (6, 3, 2)]

@@ -132,6 +132,19 @@ def test_a_hundred_strings_of_two_to_the_thousand_paths():
     assert [path.words[-1] for path in found] == [f"end{number}" for number in range(100)]
 
 
+@pytest.mark.parametrize("score", [0.0, -0.1, 1 / 3])
+def test_equals_are_not_gone_through_side_by_side(score):
+    """Forty places with two words each, all paths as good: 2 ** 40 of them, whose sums are rounded as they come."""
+    starts = np.repeat(np.arange(40), 2)
+    words = tuple(f"{side}{place}" for place in range(40) for side in "ab")
+    lattice = Lattice("u", starts, starts + 1, words, {"acoustic": np.full(80, score)})
+    for distinct in (True, False):
+        first, second, third = paths.n_best(lattice, 3, distinct=distinct)
+        assert first == paths.best_path(lattice)
+        assert first.words == tuple(f"a{place}" for place in range(40))
+        assert [len(set(each.words) - set(first.words)) for each in (second, third)] == [1, 1]
+
+
 def test_a_lattice_of_one_node_has_one_empty_path():
     lattice = Lattice("u", np.zeros(0), np.zeros(0), (), {"acoustic": np.zeros(0)})
     assert paths.best_path(lattice) == paths.Path((), 0.0, ())
@@ -147,6 +160,8 @@ def test_a_lattice_of_one_node_has_one_empty_path():
         (lambda one: paths.prune(one, beam=math.nan), "beam is nan"),
         (lambda one: paths.prune(one, posterior=1.5), "posterior 1.5"),
         (lambda one: paths.posteriors(one, 0.0), "scale of posteriors is 0.0"),
+        (lambda one: paths.posteriors(one, math.nan), "scale of posteriors is nan"),
+        (lambda one: paths.posteriors(one, 1e308), r"scale of posteriors is 1e\+308"),
     ],
 )
 def test_settings_out_of_range_are_refused(call, says):
@@ -180,6 +195,12 @@ def arrays(**changes):
         ({"scores": {"lm": np.array([0.0, 0.0, -np.inf])}}, "lm score of arc 2 is -inf"),
         ({"scales": {"lm": np.nan}}, "scale of lm is nan"),
         ({"penalty": np.inf}, "scale of word penalty is inf"),
+        ({"scores": {"lm": np.full(3, -1.5e308)}}, "too large to be added up"),
+        ({"scores": {"lm": np.array([1e307, 0.0, 0.0])}, "scales": {"lm": 100.0}}, "too large to be added up"),
+        (
+            {"scores": {"lm": np.array([1e308, 0, 0]), "a": np.array([-1e308, 0, 0])}, "scales": {"lm": 9, "a": 9}},
+            "large",
+        ),
     ],
 )
 def test_a_lattice_that_is_none_is_refused(changes, says):

@@ -35,6 +35,14 @@ def test_a_sentence_costs_what_its_text_does(level, options):
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
+def test_words_are_forgotten_again(monkeypatch):
+    monkeypatch.setattr("ostinato.score.recurrent.REMEMBERED", 3)
+    few, many = scorer("char"), RecurrentScorer(*model("char"))
+    words = [f"be{'o' * n}" for n in range(9)]
+    assert [few.tokens(word, first=False) for word in words] == [many.tokens(word, first=False) for word in words]
+    assert few._encode.cache_info().currsize == 3
+
+
 def test_the_blank_belongs_to_the_word_and_the_first_has_none():
     words = scorer("char")
     first, later = words.tokens("to", first=True), words.tokens("to", first=False)

@@ -121,11 +121,13 @@ def lattice(
     failed = False
     with _Sink(to, out, table, nbest, json) as sink:
         for found in _lattices(files or ("-",), table, changes):
-            if isinstance(found, Lattice):
+            try:
+                if not isinstance(found, Lattice):
+                    raise found
                 sink.write(found)
-            else:
+            except (LatticeError, TextError) as error:
                 failed = True
-                print(f"ostinato: {for_terminal(' '.join(str(found).split()))}", file=sys.stderr)
+                print(f"ostinato: {for_terminal(' '.join(str(error).split()))}", file=sys.stderr)
     if failed:
         sys.exit(1)
 

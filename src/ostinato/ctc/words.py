@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Generic, TypeVar
@@ -17,43 +17,75 @@ from ostinato.errors import ConfigError
 from ostinato.score.scorer import Scorer
 
 S = TypeVar("S")
-Hope = Callable[[str], float]
+Hope = Callable[[str], float | None]
+Trie = dict[str, tuple[list[int], "Trie"]]
+"""By letter: the labels that end with it, and how others go on."""
 
-ROWS = 1 << 12
-"""Beginnings of words whose gains are kept at hand."""
+BYTES = 1 << 26
+"""Of the gains that are kept at hand, by the beginnings of words that they are for."""
 
 
 class _Ahead:
     """What a label adds to hopes of the word that it goes on with, begins or ends.
 
-    ``begun(part)`` is what is hoped of a word of which ``part`` is said, ``done(word)`` what it is worth when it is
-    over, as far as is known without a model. As a word goes on, one hope takes the place of another, so that together
-    they come to what its end is worth.
+    ``hope(part)`` is what is hoped of a word of which ``part`` is said, None where no word that is listed begins so,
+    which is worth ``nowhere``; ``done(word)`` is what a word is worth when it is over, as far as is known without a
+    model. As a word goes on, one hope takes the place of another, so that together they come to what its end is worth.
     """
 
-    def __init__(self, labels: Labels, begun: Hope, done: Hope) -> None:
+    def __init__(self, labels: Labels, hope: Hope, nowhere: float, done: Callable[[str], float]) -> None:
         """Raises ConfigError where no label has a blank: then there are no words."""
         texts = labels.texts
         if not any(text.startswith(" ") for text in texts):
             raise ConfigError("no label begins a word, so there is no end of one; expected a label for the blank")
         self.begins = tuple(text.startswith(" ") for text in texts)
         self.rest = tuple(text.removeprefix(" ") for text in texts)
-        self.begun = begun
-        self._done = done
+        self._hope, self._nowhere, self._done = hope, nowhere, done
         self._first = np.array(
-            [begun(rest) if begins else 0.0 for rest, begins in zip(self.rest, self.begins, strict=True)]
+            [self.begun(rest) if begins else 0.0 for rest, begins in zip(self.rest, self.begins, strict=True)]
         )
-        self.gains = lru_cache(ROWS)(self._gains)
+        self._trie = _trie(texts)  # no part of a word has a blank, so labels that begin one lead nowhere in it
+        self.gains = lru_cache(max(1, BYTES // (8 * len(texts))))(self._gains)
+
+    def begun(self, part: str) -> float:
+        """What is hoped of a word of which ``part`` is said; nothing where none has begun."""
+        if not part:
+            return 0.0
+        hope = self._hope(part)
+        return self._nowhere if hope is None else hope
 
     def _gains(self, part: str) -> LogProbs:
         """``(V,)``, after the word that has begun with ``part``; empty: none has."""
         over = (self._done(part) if part else 0.0) + self._first
-        on = [0.0 if begins else self.begun(part + rest) for rest, begins in zip(self.rest, self.begins, strict=True)]
-        return np.where(self.begins, over, on) - self.begun(part)
+        return np.where(self.begins, over, self._on(part)) - self.begun(part)
+
+    def _on(self, part: str) -> LogProbs:
+        """What is hoped when a label goes on, ``(V,)``: only those that lead to a listed word are looked at."""
+        hopes = np.full(len(self.rest), self._nowhere)
+        waiting = [(part, self._trie)]
+        while waiting:
+            said, trie = waiting.pop()
+            for letter, (labels, below) in trie.items():
+                hope = self._hope(said + letter)
+                if hope is not None:
+                    hopes[labels] = hope
+                    waiting.append((said + letter, below))
+        return hopes
 
     def step(self, part: str, label: int) -> tuple[str, str]:
         """The word that ``label`` ends, empty for none, and what it leaves begun."""
         return (part, self.rest[label]) if self.begins[label] else ("", part + self.rest[label])
+
+
+def _trie(texts: Iterable[str]) -> Trie:
+    """Of the texts of labels."""
+    root: Trie = {}
+    for label, text in enumerate(texts):
+        node, labels = root, list[int]()
+        for letter in text:
+            labels, node = node.setdefault(letter, ([], {}))
+        labels.append(label)
+    return root
 
 
 @dataclass(frozen=True)
@@ -92,12 +124,12 @@ class WordModel(Generic[S]):
         check_range("unknown", unknown, -1000.0, 0.0)
         self._scorer, self._lexicon = scorer, lexicon
         self._weight, self._bonus, self._unknown = weight, bonus, unknown
-        self._ahead = _Ahead(labels, self._begun, self._done)
+        nowhere = 0.0 if lexicon is None else self._worth(None)
+        self._ahead = _Ahead(labels, self._hope, nowhere, self._done)
 
-    def _begun(self, part: str) -> float:
-        if self._lexicon is None or not part:
-            return 0.0
-        return self._worth(self._lexicon.below(part).best)
+    def _hope(self, part: str) -> float | None:
+        best = None if self._lexicon is None else self._lexicon.below(part).best
+        return None if best is None else self._worth(best)
 
     def _done(self, word: str) -> float:
         return self._bonus if self._lexicon is None else self._worth(self._lexicon.below(word).own)
@@ -161,11 +193,11 @@ class HotWords:
                 raise ConfigError(f"the hot word {word!r} is not one word; give the words of a phrase one by one")
             check_range(f"boost of {word!r}", boost, 0.0, 100.0)
         self._boosts = dict(boosts)
-        self._ahead = _Ahead(labels, self._begun, self._done)
-
-    def _begun(self, part: str) -> float:
-        shares = (boost * len(part) / len(word) for word, boost in self._boosts.items() if word.startswith(part))
-        return max(shares, default=0.0)
+        shares: dict[str, float] = {}
+        for word, boost in boosts.items():
+            for size in range(1, len(word) + 1):
+                shares[word[:size]] = max(shares.get(word[:size], 0.0), boost * size / len(word))
+        self._ahead = _Ahead(labels, shares.get, 0.0, self._done)
 
     def _done(self, word: str) -> float:
         return self._boosts.get(word, 0.0)

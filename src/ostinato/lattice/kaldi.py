@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from ostinato.errors import LatticeError
 from ostinato.lattice.draft import Arc, Block, Final, build, with_one_end
 from ostinato.lattice.lattice import ACOUSTIC, LM, PRONUNCIATION, Lattice
-from ostinato.lattice.symbols import Labels, Symbols, label
+from ostinato.lattice.symbols import Labels, Symbols, written
 
 ALIGNMENT, INPUT = "alignment", "input"
 """Notes: the transitions of a compact arc, the transition of a plain one."""
@@ -80,11 +80,12 @@ def write(lattice: Lattice, symbols: Symbols | None = None) -> Iterator[str]:
     inputs = [f" {text or 0}" for text in lattice.notes[INPUT]] if plain else [""] * lattice.arcs
     yield name
     ends = set(final_arcs(lattice))
-    for arc, (start, end, word) in enumerate(zip(lattice.starts, lattice.ends, lattice.words, strict=True)):
+    words = written(lattice.words, symbols, name)
+    for arc, (start, end, word) in enumerate(zip(lattice.starts, lattice.ends, words, strict=True)):
         if arc in ends:
             yield f"{start} {weights[arc]}"
         else:
-            yield f"{start} {end}{inputs[arc]} {label(word, symbols)} {weights[arc]}"
+            yield f"{start} {end}{inputs[arc]} {word} {weights[arc]}"
     if not ends:
         yield f"{lattice.nodes - 1} {'0,0' if plain else '0,0,'}"
     yield ""

@@ -69,6 +69,9 @@ class Lattice:
         for name, value in {**self.scales, "word penalty": self.penalty}.items():
             if not np.isfinite(value):
                 raise LatticeError(f"{self.name}: the scale of {name} is {value}; expected a number")
+        with np.errstate(over="ignore", invalid="ignore"):
+            if not np.isfinite(np.abs(self.totals).sum()):
+                raise LatticeError(f"{self.name}: scores times their scales are too large to be added up")
 
     def _check_sizes(self) -> None:
         arcs: dict[str, Sized] = {

@@ -12,7 +12,7 @@ from ostinato.errors import LatticeError
 from ostinato.lattice.draft import Arc, Block, Final, build, with_one_end
 from ostinato.lattice.kaldi import INPUT, final_arcs
 from ostinato.lattice.lattice import ACOUSTIC, Lattice
-from ostinato.lattice.symbols import Labels, Symbols, label
+from ostinato.lattice.symbols import Labels, Symbols, written
 
 
 def parse(block: Block, symbols: Symbols | None = None) -> Lattice:
@@ -75,10 +75,11 @@ def write(lattice: Lattice, symbols: Symbols | None = None) -> Iterator[str]:
     costs = (0.0 - lattice.totals).tolist()
     ends = set(final_arcs(lattice))
     inputs = [f" {text or 0}" for text in lattice.notes[INPUT]] if INPUT in lattice.notes else [""] * lattice.arcs
-    for arc, (start, end, word) in enumerate(zip(lattice.starts, lattice.ends, lattice.words, strict=True)):
+    words = written(lattice.words, symbols, lattice.name)
+    for arc, (start, end, word) in enumerate(zip(lattice.starts, lattice.ends, words, strict=True)):
         if arc in ends:
             yield f"{start} {costs[arc]!r}"
         else:
-            yield f"{start} {end}{inputs[arc]} {label(word, symbols)} {costs[arc]!r}"
+            yield f"{start} {end}{inputs[arc]} {word} {costs[arc]!r}"
     if not ends:
         yield f"{lattice.nodes - 1}"

@@ -86,9 +86,11 @@ def posteriors(lattice: Lattice, scale: float | None = None) -> Scores:
     which makes it far too sure of itself; so ``scale`` is 1 over that (``Lattice.unit``) unless it is given.
     """
     scale = 1.0 / lattice.unit if scale is None else scale
-    if not (scale > 0 and math.isfinite(scale)):
-        raise ConfigError(f"the scale of posteriors is {scale}; expected a number above 0")
-    starts, ends, totals = lattice.starts.tolist(), lattice.ends.tolist(), (scale * lattice.totals).tolist()
+    with np.errstate(over="ignore"):
+        scaled = scale * lattice.totals
+        if not (scale > 0 and np.isfinite(np.abs(scaled).sum())):
+            raise ConfigError(f"the scale of posteriors is {scale}; expected a number above 0 that no sum exceeds")
+    starts, ends, totals = lattice.starts.tolist(), lattice.ends.tolist(), scaled.tolist()
     before = [0.0] + [-math.inf] * (lattice.nodes - 1)
     after = [-math.inf] * (lattice.nodes - 1) + [0.0]
     for start, end, total in zip(starts, ends, totals, strict=True):
@@ -133,26 +135,35 @@ def n_best(lattice: Lattice, n: int, *, distinct: bool = True) -> list[Path]:
     return _distinct(lattice, n) if distinct else _all_paths(lattice, n)
 
 
+def _losses(lattice: Lattice) -> Scores:
+    """How much each arc loses against the best way from its start, ``(A,)``.
+
+    A path is worse than the best one by the sum of its losses. On best ways they are 0 to the bit, so equal paths are
+    not told apart by how their sums were rounded.
+    """
+    after = best_to_end(lattice)
+    losses: Scores = after[lattice.starts] - (lattice.totals + after[lattice.ends])
+    return losses
+
+
 def _all_paths(lattice: Lattice, n: int) -> list[Path]:
-    """A*: the best path to the end is known for every node, so only what is part of a result is ever opened."""
-    after = best_to_end(lattice).tolist()
-    ends, totals, firsts = lattice.ends.tolist(), lattice.totals.tolist(), lattice.firsts.tolist()
-    ticks = count()  # of equal scores, the first found
-    heap: list[tuple[float, int, int, float, _Link | None]] = [(-after[0], next(ticks), 0, 0.0, None)]
+    """A* over paths: what is lost so far is all that is lost on the way on that is best."""
+    ends, losses, firsts = lattice.ends.tolist(), _losses(lattice).tolist(), lattice.firsts.tolist()
+    ticks = count(step=-1)  # of equals the newest goes on: else all of them would go on side by side
+    heap: list[tuple[float, int, int, _Link | None]] = [(0.0, next(ticks), 0, None)]
     found: list[Path] = []
     while heap and len(found) < n:
-        _, _, node, score, link = heappop(heap)
+        lost, _, node, link = heappop(heap)
         if node == lattice.nodes - 1:
             found.append(_path(lattice, _arcs(link)))
             continue
-        for arc in range(firsts[node], firsts[node + 1]):
-            longer = score + totals[arc]
-            heappush(heap, (-(longer + after[ends[arc]]), next(ticks), ends[arc], longer, _Link(arc, link)))
+        for arc in reversed(range(firsts[node], firsts[node + 1])):
+            heappush(heap, (lost + losses[arc], next(ticks), ends[arc], _Link(arc, link)))
     return found
 
 
 _Front = dict[int, tuple[float, _Link | None]]
-"""The nodes that some words lead to, with the best way to each."""
+"""The nodes that some words lead to: what is lost on the best way to each, and that way."""
 
 
 def _distinct(lattice: Lattice, n: int) -> list[Path]:
@@ -161,57 +172,54 @@ def _distinct(lattice: Lattice, n: int) -> list[Path]:
     That determinises the lattice as far as it is looked at (Mohri and Riley 2002, An efficient algorithm for the
     n-best-strings problem): paths that differ in times alone are never listed.
     """
-    after = best_to_end(lattice).tolist()
-    last = lattice.nodes - 1
-    ticks = count()
-    front = _through_silence(lattice, {0: (0.0, None)})
-    heap: list[tuple[float, int, _Front | None, _Link | None]] = [(-after[0], next(ticks), front, None)]
+    losses, last = _losses(lattice), lattice.nodes - 1
+    ticks = count(step=-1)  # as in _all_paths
+    front = _through_silence(lattice, losses, {0: (0.0, None)})
+    heap: list[tuple[float, int, _Front | None, _Link | None]] = [(0.0, next(ticks), front, None)]
     found: list[Path] = []
     while heap and len(found) < n:
         _, _, opened, link = heappop(heap)
         if opened is None:
             found.append(_path(lattice, _arcs(link)))
             continue
+        for front in reversed(_next_words(lattice, losses, opened).values()):
+            front = _through_silence(lattice, losses, front)
+            heappush(heap, (min(lost for lost, _ in front.values()), next(ticks), front, None))
         if last in opened:
-            score, link = opened[last]
-            heappush(heap, (-score, next(ticks), None, link))
-        for front in _next_words(lattice, opened).values():
-            front = _through_silence(lattice, front)
-            best = max(score + after[node] for node, (score, _) in front.items())
-            heappush(heap, (-best, next(ticks), front, None))
+            lost, link = opened[last]
+            heappush(heap, (lost, next(ticks), None, link))
     return found
 
 
-def _next_words(lattice: Lattice, front: _Front) -> dict[str, _Front]:
+def _next_words(lattice: Lattice, losses: Scores, front: _Front) -> dict[str, _Front]:
     """Where each word leads to from a front."""
     reached: dict[str, _Front] = {}
-    for node, (score, link) in front.items():
+    for node, (lost, link) in front.items():
         for arc in range(*lattice.firsts[node : node + 2].tolist()):
             if lattice.spoken[arc]:
-                _reach(reached.setdefault(lattice.words[arc], {}), lattice, arc, score, link)
+                _reach(reached.setdefault(lattice.words[arc], {}), lattice, arc, lost + float(losses[arc]), link)
     return reached
 
 
-def _through_silence(lattice: Lattice, front: _Front) -> _Front:
+def _through_silence(lattice: Lattice, losses: Scores, front: _Front) -> _Front:
     """The front with what its nodes lead to without a word."""
     waiting = sorted(front)
     while waiting:
         node = heappop(waiting)
-        score, link = front[node]
+        lost, link = front[node]
         for arc in range(*lattice.firsts[node : node + 2].tolist()):
             if not lattice.spoken[arc]:
                 end = int(lattice.ends[arc])
                 if end not in front:
                     heappush(waiting, end)
-                _reach(front, lattice, arc, score, link)
+                _reach(front, lattice, arc, lost + float(losses[arc]), link)
     return front
 
 
-def _reach(front: _Front, lattice: Lattice, arc: int, score: float, link: _Link | None) -> None:
-    score += float(lattice.totals[arc])
+def _reach(front: _Front, lattice: Lattice, arc: int, lost: float, link: _Link | None) -> None:
     end = int(lattice.ends[arc])
-    if end not in front or score > front[end][0]:
-        front[end] = score, _Link(arc, link)
+    if end not in front or lost < front[end][0]:
+        front[end] = lost, _Link(arc, link)
 
 
 def _arcs(link: _Link | None) -> list[int]:

@@ -65,8 +65,9 @@ class _Hypothesis:
 class _Reader(Generic[S]):
     """A model that reads nothing twice. States are numbered; equal ones have one number."""
 
-    def __init__(self, scorer: Scorer[S]) -> None:
-        self._scorer = scorer
+    def __init__(self, scorer: Scorer[S], name: str) -> None:
+        """``name`` of the utterance, for messages."""
+        self._scorer, self._name = scorer, name
         first = scorer.begin()
         self.states: list[S] = [first]
         self._numbers: dict[S, int] = {first: 0}
@@ -84,7 +85,10 @@ class _Reader(Generic[S]):
         for first in range(0, len(new), BATCH):
             pairs = new[first : first + BATCH]
             states = [self.states[number] for number, _ in pairs]
-            logprobs, states = self._scorer.extend(states, [word for _, word in pairs])
+            try:
+                logprobs, states = self._scorer.extend(states, [word for _, word in pairs])
+            except ConfigError as error:  # of a word that the model cannot read
+                raise LatticeError(f"{self._name}: {error}") from None
             for pair, logprob, state in zip(pairs, logprobs.tolist(), states, strict=True):
                 self._known[pair] = self._checked(logprob, pair[1]), self._number(state)
         return [self._known[pair] for pair in wanted]
@@ -104,10 +108,9 @@ class _Reader(Generic[S]):
             self.states.append(state)
         return number
 
-    @staticmethod
-    def _checked(logprob: float, of: str) -> float:
+    def _checked(self, logprob: float, of: str) -> float:
         if math.isnan(logprob) or logprob == math.inf:
-            raise LatticeError(f"the model's log-probability of {of!r} is {logprob}; expected a number")
+            raise LatticeError(f"{self._name}: the model's log-probability of {of!r} is {logprob}; expected a number")
         return logprob
 
 
@@ -139,11 +142,12 @@ def rescore(
             f"beam is {beam}, limit {limit}, weights {new} and {old}; expected 0 or more, 1 or more, and numbers"
         )
     words = [spell(word) for word in lattice.words]
-    search = _Search(lattice, words, _Reader(scorer), merge or MergeEqual(), beam * lattice.unit, limit, new, old)
+    reader = _Reader(scorer, lattice.name)
+    search = _Search(lattice, words, reader, merge or MergeEqual(), beam * lattice.unit, limit, new, old)
     for level in _levels(lattice):
         search.expand(level)
     result = search.result()
-    return Rescored(result, best_path(result), search.made, search.reader.read)
+    return Rescored(result, best_path(result), search.made, reader.read)
 
 
 def _levels(lattice: Lattice) -> Iterator[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +42,6 @@ class Symbols:
             raise LatticeError(f"{path}: number 0 is {words[0]!r}; expected {EPSILON}, the empty word")
         return Symbols(str(path), {**words, 0: ""}, {**numbers, "": 0})
 
-    def number(self, word: str) -> str:
-        """What is written for a word. Raises LatticeError when the table lacks it."""
-        if word not in self.numbers:
-            raise LatticeError(f"{self.file} has no number for the word {word!r}; write without a table, or extend it")
-        return str(self.numbers[word])
-
 
 class Labels:
     """What the labels of one lattice mean.
@@ -64,17 +59,24 @@ class Labels:
         """The word of a label; epsilon is the empty one. Raises LatticeError when a table lacks it."""
         if self._symbols is None:
             return "" if label in self._empty else label
-        if not label.isdigit():
+        if not (label.isascii() and label.isdigit() and len(label) < 19):
             self._block.fail(line, f"label {label!r} with the table {self._symbols.file}; expected a number")
         if int(label) not in self._symbols.words:
             self._block.fail(line, f"label {label} is not in the table {self._symbols.file}")
         return self._symbols.words[int(label)]
 
 
-def label(word: str, symbols: Symbols | None) -> str:
-    """What is written for a word. Raises LatticeError when it cannot be: a blank within it, not in the table."""
-    if symbols is not None:
-        return symbols.number(word)
-    if len(word.split()) > 1 or word != word.strip() or word in (EPSILON,):
-        raise LatticeError(f"the word {word!r} cannot be written where blanks part columns")
-    return word or EPSILON
+def written(words: Iterable[str], symbols: Symbols | None, name: str) -> Iterator[str]:
+    """What is written for the words of a lattice. Raises LatticeError when one cannot be: a blank within it, not in
+    the table."""
+    for word in words:
+        if symbols is not None:
+            if word not in symbols.numbers:
+                raise LatticeError(
+                    f"{name}: {symbols.file} has no number for the word {word!r}; extend it, or write without"
+                )
+            yield str(symbols.numbers[word])
+        elif len(word.split()) > 1 or word != word.strip() or word == EPSILON:
+            raise LatticeError(f"{name}: the word {word!r} cannot be written where blanks part columns")
+        else:
+            yield word or EPSILON

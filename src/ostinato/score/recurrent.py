@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,9 @@ from ostinato.errors import ConfigError
 from ostinato.score.logprob import SCORES
 from ostinato.score.scorer import LogProbs
 from ostinato.types import Floats, Ids, RecurrentModel, State, Tokenizer
+
+REMEMBERED = 1 << 16
+"""Words whose tokens are kept at hand: a search tries many that are none."""
 
 
 class ReadingModel(RecurrentModel, Protocol):
@@ -47,7 +51,7 @@ class RecurrentScorer:
     def __init__(self, model: ReadingModel, tokenizer: Tokenizer) -> None:
         self._model, self._tokenizer = model, tokenizer
         self._blank = "" if tokenizer.level == "word" else " "
-        self._ids: dict[str, tuple[int, ...]] = {}
+        self._encode = lru_cache(REMEMBERED)(self._encoded)
         self._start = Reached(b"", model.start(), 0)
 
     def begin(self) -> Reached:
@@ -87,13 +91,13 @@ class RecurrentScorer:
 
     def tokens(self, word: str, *, first: bool) -> tuple[int, ...]:
         """The tokens of a word, ``first`` in its sentence or not. Raises ConfigError as ``extend`` does."""
-        text = word if first else self._blank + word
-        if text not in self._ids:
-            ids = tuple(self._tokenizer.encode(text).tolist()) if word and not any(map(str.isspace, word)) else ()
-            if not ids:
-                raise ConfigError(f"{word!r} is not a word; expected one or more characters without a blank")
-            self._ids[text] = ids
-        return self._ids[text]
+        return self._encode(word, "" if first else self._blank)
+
+    def _encoded(self, word: str, before: str) -> tuple[int, ...]:
+        ids = tuple(self._tokenizer.encode(before + word).tolist()) if word and not any(map(str.isspace, word)) else ()
+        if not ids:
+            raise ConfigError(f"{word!r} is not a word; expected one or more characters without a blank")
+        return ids
 
     def _step(self, pairs: Sequence[tuple[Reached, int]]) -> tuple[LogProbs, list[Reached]]:
         """Log-probabilities ``(N,)`` of a token after each state, and the states after it, each pair computed once."""

@@ -72,7 +72,7 @@ class PrefixBeam:
         return logprobs
 
     def read(self, place: int) -> list[tuple[int, int, int]]:
-        """The labels of the prefix at ``place``, each with its first frame and that after its last. Raises NativeError."""
+        """The labels of the prefix there, each with its first frame and that after its last. Raises NativeError."""
         size, longest = self._size()
         if not 0 <= place < size:
             raise NativeError(f"place is {place}; expected 0 to {size - 1}")
