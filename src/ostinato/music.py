@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def _read_json(path: Path) -> dict[str, list[Piece]]:
         raise MusicError(
             f"{path}, line {error.lineno}, is no JSON ({error.msg}); expected pieces as JSON, or MIDI that ends in .mid"
         ) from None
-    except (UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no UTF-8; a number of thousands of digits; thousands of brackets
         raise MusicError(f"{path} is no JSON; expected pieces as JSON, or MIDI that ends in .mid or .midi") from None
     if isinstance(content, list):
         return {"": _pieces(content, f"{path},")}
@@ -232,22 +233,27 @@ def write_tune_midi(path: str | Path, tune: str) -> None:
     _write(Path(path), score.dumps_midi())
 
 
+_STREAMS = Lock()
+"""Whoever turns the standard streams away: a second one meanwhile would take nowhere for where they led."""
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what a library writes past Python to the standard streams: abc2midi remarks on every odd bar."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [os.dup(stream) for stream in (1, 2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        for stream in (1, 2):
-            os.dup2(nowhere, stream)
-        yield
-    finally:
-        for stream, copy in zip((1, 2), kept, strict=True):
-            os.dup2(copy, stream)
-            os.close(copy)
-        os.close(nowhere)
+    with _STREAMS:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        kept = [os.dup(stream) for stream in (1, 2)]
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            for stream in (1, 2):
+                os.dup2(nowhere, stream)
+            yield
+        finally:
+            for stream, copy in zip((1, 2), kept, strict=True):
+                os.dup2(copy, stream)
+                os.close(copy)
+            os.close(nowhere)
 
 
 SOUNDFONTS = (
@@ -276,21 +282,17 @@ def find_player() -> tuple[str, str]:
 
 
 def write_wav(path: str | Path, midi: str | Path, player: tuple[str, str]) -> None:
-    """Let ``player`` (see ``find_player``) play a MIDI file into a WAV file. Raises OstinatoError when it fails."""
+    """Let ``player`` (see ``find_player``) play a MIDI file into a WAV file.
+
+    Raises OstinatoError when it fails; then nothing is written.
+    """
     program, font = player
-    command = [
-        program,
-        "-n",
-        "-i",
-        "-q",
-        "-r",
-        "44100",
-        "-F",
-        str(Path(path).absolute()),
-        font,
-        str(Path(midi).absolute()),
-    ]
+    part = Path(f"{path}.part").absolute()
+    options = ["-n", "-i", "-q", "-r", "44100", "-T", "wav", "-F", str(part)]
     try:
+        command = [program, *options, font, str(Path(midi).absolute())]
         subprocess.run(command, check=True, capture_output=True, timeout=_RENDER_SECONDS)
+        part.replace(Path(path))
     except (subprocess.SubprocessError, OSError) as error:
+        part.unlink(missing_ok=True)
         raise OstinatoError(f"{path}: fluidsynth could not play {midi}: {_line(error)}") from None

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ostinato.architectures import RecogniserConfig
 from ostinato.bundle import Bundle, check_vocabulary, load_kind
-from ostinato.ctc import Fusion, Labels, decode
+from ostinato.ctc import Fusion, GreedyPath, Labels, decode
+from ostinato.ctc.greedy import Spelled
+from ostinato.ctc.labels import log_probs
 from ostinato.data.sounds import resample
-from ostinato.decode.collapse import GreedyPath, Spelled
 from ostinato.engine.recogniser import RecogniserEngine
 from ostinato.errors import SoundError
 from ostinato.sound import RATES, read_wav
@@ -30,7 +31,7 @@ class Word:
     start: float
     """Of the step in which its first character is heard; that lies in the word, not always at its beginning."""
     end: float
-    """Of the step in which its last character is heard."""
+    """After the last step in which its last character is heard."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Words:
     """Scores of steps to words, block after block, by the likeliest path."""
 
     def __init__(self, recogniser: Recogniser) -> None:
-        self._word, self._decode = recogniser._word, recogniser.tokenizer.decode
+        self._word, self._decode, self._labels = recogniser._word, recogniser.tokenizer.decode, recogniser.labels
         self._path = GreedyPath(recogniser.engine.blank)
         self._begun: list[Spelled] = []
 
@@ -169,25 +170,29 @@ class Words:
     @property
     def partial(self) -> str:
         """The beginning of a word that has not ended yet."""
-        return self._decode([each.id for each in self._begun])
+        return self._decode([each.column for each in self._begun])
 
     def hear(self, logits: Floats) -> list[Word]:
         """Go on with ``logits (T, V)``; give the words that have ended."""
         found: list[Word] = []
-        for spelled in self._path.push(logits):
-            if self._decode([spelled.id]).isspace():
-                found += self.finish()
+        for spelled in self._path.push(log_probs(logits, self._labels)):
+            if self._decode([spelled.column]).isspace():
+                found += self._end(spelled.ended)
             else:
                 self._begun.append(spelled)
         return found
 
     def finish(self) -> list[Word]:
         """The word that has begun, if any."""
+        return self._end(self._path.ended)
+
+    def _end(self, step: int) -> list[Word]:
+        """The word that has begun and ends before ``step``."""
         if not self._begun:
             return []
-        text, first, last = self.partial, self._begun[0], self._begun[-1]
+        text, first = self.partial, self._begun[0]
         self._begun = []
-        return [self._word(text, first.step, last.step + 1)]
+        return [self._word(text, first.start, step)]
 
 
 def checked(samples: NDArray[Any]) -> Floats:

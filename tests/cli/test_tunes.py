@@ -204,6 +204,12 @@ def test_a_player_that_fails(tmp_path: Path) -> None:
         music.write_wav(tmp_path / "a.wav", tmp_path / "none.mid", ("false", "font"))
     with pytest.raises(OstinatoError, match=r"a\.wav: fluidsynth could not play"):
         music.write_wav(tmp_path / "a.wav", tmp_path / "none.mid", (str(tmp_path / "no program"), "font"))
+    program = tmp_path / "half"
+    program.write_text('#!/bin/sh\nwhile [ "$1" != -F ]; do shift; done; echo RIFF > "$2"; exit 1\n')
+    program.chmod(0o755)
+    with pytest.raises(OstinatoError, match=r"a\.wav: fluidsynth could not play"):
+        music.write_wav(tmp_path / "a.wav", tmp_path / "none.mid", (str(program), "font"))
+    assert list(tmp_path.iterdir()) == [program]
 
 
 @pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="fluidsynth is a program of its own")

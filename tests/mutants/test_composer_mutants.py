@@ -131,7 +131,7 @@ TUNES = [
     ("Fraction(0), 0, {}", "Fraction(0), 0, self.accidentals"),
     ("self._begins_part or ends_part, line", "ends_part, line"),
     ("(self._begins_part and not self._length)", "False"),
-    ("range(min(count, MOST_RESTS))", "range(1)"),
+    ("in range(count)", "in range(1)"),
     ("self.unit = Fraction(value)", "pass"),
     ("self.metre = _metre(value)", "self.metre = self.metre or _metre(value)"),
     ("longer, self._next = (2 - less, less)", "longer, self._next = (less, 2 - less)"),

@@ -10,6 +10,7 @@ from mutants.mutate import mutant, rows
 from property import test_ctc_search as search
 from property.test_ctc_search import BOOSTS, WORDS
 from unit import test_ctc as unit
+from unit.test_greedy import hold_paths
 
 REFERENCE, WORD, PIECES = "ostinato.ctc.reference", "ostinato.ctc.words", "ostinato.ctc.pieces"
 
@@ -48,6 +49,11 @@ def hold_greedy(module):
         found = module.greedy(frames, LABELS)
         assert found.acoustic == pytest.approx(best.best)
         assert [(span.start, span.end) for span in found.labels] == [span[1:] for span in best.spans]
+
+
+def hold_path(module):
+    for blank in (0, 2):
+        hold_paths(blank, module.GreedyPath)
 
 
 def hold_lexicon(module):
@@ -116,8 +122,19 @@ MUTANTS = {
         ("log p of the whole is lost", "LabelModel", "contexts[n].language + float", "float"),
     ],
     ("ostinato.ctc.greedy", hold_greedy): [
-        ("blanks are said", "greedy", " if column != labels.blank", ""),
-        ("a frame late", "greedy", "np.append(starts[1:], len(best))", "np.append(starts[1:], len(best)) + 1"),
+        ("a label ends where the next but one does", "greedy", "for each in found[1:]", "for each in found[2:]"),
+        ("the last label ends with the frames", "greedy", "path.ended]", "len(frames)]"),
+    ],
+    ("ostinato.ctc.greedy", hold_path): [
+        ("repeats are several", "GreedyPath", "np.flatnonzero(labels != before).tolist()", "range(len(labels))"),
+        ("blanks are said", "GreedyPath", "if labels[t] != self._blank:", "if True:"),
+        ("a blank ends a label again", "GreedyPath", "if before[t] != self._blank:", "if True:"),
+        ("chunks do not know each other", "GreedyPath", "self._label = int(labels[-1]) if len(labels) else self._label", "pass"),
+        ("frames of the chunk", "GreedyPath", "Spelled(int(labels[t]), self.frames + t", "Spelled(int(labels[t]), t"),
+        ("ends of the chunk", "GreedyPath", "self._ended = self.frames + t", "self._ended = t"),
+        ("frames are not counted", "GreedyPath", "self.frames += len(labels)", "pass"),
+        ("nats of the chunk", "GreedyPath", "self.logprob += float", "self.logprob = float"),
+        ("what is said last has ended before", "GreedyPath", "self._ended if self._label == self._blank else self.frames", "self._ended"),
     ],
     ("ostinato.ctc.lexicon", hold_lexicon): [
         ("the first below", "Lexicon", "self._logprobs[first:last].max()", "self._logprobs[first]"),

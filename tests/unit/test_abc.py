@@ -78,6 +78,13 @@ def test_bars_by_hand(body: str, expected: list[str]) -> None:
     assert lengths(body) == expected
 
 
+def test_what_is_long_beyond_use_is_cut_short() -> None:
+    assert len(lengths("Z999 " * 50)) == 999  # else a file of 4 kB is a million bars
+    assert lengths("(3:" + "9" * 5000 + "CDE F5|")  # Python refuses to read such numbers
+    assert lengths("C8|" + '"' + "x" * 499 + '"D8|') == ["1", "1"]
+    assert len(lengths("[" * 20_000)) < 2  # each of them looked for its end up to the end of the line
+
+
 def test_the_unit_depends_on_the_metre_where_it_is_not_given() -> None:
     assert lengths("C|", L="", M="2/4") == ["1/16"]
     assert lengths("C|", L="", M="3/4") == ["1/8"]

@@ -71,6 +71,14 @@ def test_back_off_by_hand(arpa, sentence, expected):
     np.testing.assert_allclose(log10s(arpa, sentence), expected, atol=1e-6)
 
 
+def test_a_gram_without_a_shorter_one_is_refused_where_there_are_none(tmp_path):
+    path = tmp_path / "x.arpa"
+    grams = "\\1-grams:\n-1\t<s>\n-0.3\t</s>\n-0.3\ta\n\\2-grams:\n\\3-grams:\n-0.5\ta a a\n\\end\\\n"
+    path.write_text(f"\\data\\\nngram 1=3\nngram 2=0\nngram 3=1\n\n{grams}")
+    with pytest.raises(TextError, match="line 12: found a gram that begins with 'a a'"):
+        read_arpa(path)
+
+
 def test_a_state_is_as_short_as_the_model_allows(arpa):
     model = read_arpa(arpa)
     after = model.after
@@ -120,6 +128,7 @@ def test_a_file_without_unk_gives_unknown_words_next_to_nothing(tmp_path):
         ("\\data\\", "data", "expected"),
         ("-0.9\t</s>", "-0.9\td", "expected a word of the unigrams"),
         ("ngram 1=6", "ngram 1=600000000000000", "GB are free"),
+        ("ngram 2=", "ngram 2=9000000000000", "GB are free"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_line(arpa, before, after, says):

@@ -252,6 +252,7 @@ def test_numbers_are_looked_up(tmp_path):
     [
         ("utt\n0 1 3 1,2,\n1\n", "line 2: label 3 is not in the table"),
         ("utt\n0 1 be 1,2,\n1\n", "line 2: label 'be' with the table"),
+        ("utt\n0 1 ² 1,2,\n1\n", "line 2: label '²' with the table"),
     ],
 )
 def test_labels_that_a_table_lacks(tmp_path, text, says):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +61,7 @@ BAD = [
     ("[3]", "piece 1 is '3'; expected a list of steps"),
     ("[[3]]", "piece 1, step 1 is '3'; expected a list of MIDI pitches"),
     ("[" * 100_000, "is no JSON"),
+    ("[[[" + "6" * 5000 + "]]]", "is no JSON"),
 ]
 
 
@@ -103,6 +107,25 @@ def test_midi_in_steps(tmp_path: Path) -> None:
     assert to_steps(music.read_pieces(path, 1.0)[0].roll) == [[60, 62], [64], [60, 64], [65]]
     assert to_steps(music.read_pieces(path, 2.0)[0].roll) == [[60, 62, 64], [60], [65]]
     assert to_steps(music.read_pieces(path, 0.5)[0].roll)[:3] == [[60], [60, 62, 64], [64]]
+
+
+def test_two_that_are_quiet_at_once_give_the_streams_back(capfd: pytest.CaptureFixture[str]) -> None:
+    """One enters while the other is quiet, and leaves after it."""
+    entered = threading.Event()
+
+    def second() -> None:
+        entered.set()
+        with music._quiet():
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=second)
+    with music._quiet():
+        thread.start()
+        entered.wait()
+        time.sleep(0.02)
+    thread.join()
+    os.write(1, b"heard")
+    assert capfd.readouterr().out == "heard"
 
 
 @pytest.mark.parametrize("beats", [0.25, 1.0, 1.5])

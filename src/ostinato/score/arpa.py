@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log
@@ -26,8 +27,8 @@ MISSING_UNKNOWN = -100.0
 MOST = 10
 """The longest grams that are read."""
 _HEADER = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)$")
-_BYTES = 64
-"""Memory that reading takes for each gram, at most about."""
+_WORD_BYTES, _GRAM_BYTES = 300, 90
+"""Memory that reading takes for each word and for each longer gram: 275, and 68 to 81, were measured (docs/log.md)."""
 
 Place = tuple[int, ...]
 """The codes of the last word, the last two, ..., at their levels; -1 for what the model has no use for. Cut after the
@@ -49,6 +50,8 @@ class Grams:
 
     def find(self, contexts: Ids, words: Ids, vocab: int) -> Ids:
         """The codes of the grams ``(context, word)``; -1 where there is none."""
+        if not len(self.keys):
+            return np.full_like(contexts, -1)
         wanted = contexts * vocab + words
         places = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         return np.where((contexts >= 0) & (self.keys[places] == wanted), places, -1)
@@ -156,7 +159,7 @@ class _Reader:
 
     def model(self) -> ArpaModel:
         counts = self._counts()
-        self._check_memory(sum(counts))
+        self._check_memory(counts)
         for n, count in enumerate(counts, 1):
             self._section(n, count, last=n == len(counts))
         if self._line != "\\end\\":
@@ -197,12 +200,13 @@ class _Reader:
             raise self._wrong(f"{len(counts)} counts above it", f"the counts of 1 to {MOST} lengths of grams")
         return counts
 
-    def _check_memory(self, grams: int) -> None:
+    def _check_memory(self, counts: Sequence[int]) -> None:
         """What the file says it holds must fit, before hours are spent on reading it."""
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
-        if free is not None and grams * _BYTES > free:
+        free = _free_memory()
+        needed = counts[0] * _WORD_BYTES + sum(counts[1:]) * _GRAM_BYTES
+        if free is not None and needed > free:
             raise TextError(
-                f"{self._name} says it has {grams:,} grams, for which about {grams * _BYTES / 1e9:.1f} GB are needed; "
+                f"{self._name} says it has {sum(counts):,} grams, for which about {needed / 1e9:.1f} GB are needed; "
                 f"{free / 1e9:.1f} GB are free: use a smaller or pruned model"
             )
 
@@ -210,24 +214,21 @@ class _Reader:
         """The grams of ``n`` words."""
         if self._line != f"\\{n}-grams:":
             raise self._wrong(repr(self._line), f"\\{n}-grams:")
-        rows: list[list[int]] = []
-        logs: list[tuple[float, float]] = []
-        numbers: list[int] = []
+        rows, logs, numbers = array("i"), array("f"), array("q")
         while not (line := self._next()).startswith("\\"):
             fields = line.split()
-            if len(logs) == count:
+            if len(numbers) == count:
                 raise self._wrong(f"one more gram of {n}", f"{count:,}, as the header says, or \\end\\")
-            logs.append(self._logs(fields, n, last))
-            rows.append(self._gram(fields[1 : n + 1], n))
+            logs.extend(self._logs(fields, n, last))
+            rows.extend(self._gram(fields[1 : n + 1], n))
             numbers.append(self._number)
-        if len(logs) != count:
-            raise self._wrong(f"the end of {len(logs):,} grams of {n}", f"{count:,}, as the header says")
+        if len(numbers) != count:
+            raise self._wrong(f"the end of {len(numbers):,} grams of {n}", f"{count:,}, as the header says")
         if n == 1 and UNKNOWN not in self._ids:
-            self._gram([UNKNOWN], 1)
-            rows.append([len(rows)])
-            logs.append((MISSING_UNKNOWN, 0.0))
+            rows.extend(self._gram([UNKNOWN], 1))
+            logs.extend((MISSING_UNKNOWN, 0.0))
             numbers.append(0)
-        self._add(np.array(rows, np.int64).reshape(-1, n), np.array(logs, np.float32).reshape(-1, 2), numbers)
+        self._add(np.frombuffer(rows, np.int32).reshape(-1, n), np.frombuffer(logs, np.float32).reshape(-1, 2), numbers)
 
     def _logs(self, fields: list[str], n: int, last: bool) -> tuple[float, float]:
         if not n + 1 <= len(fields) <= (n + 1 if last else n + 2):
@@ -253,12 +254,12 @@ class _Reader:
         except KeyError as error:
             raise self._wrong(f"{error.args[0]!r}", "a word of the unigrams") from None
 
-    def _add(self, rows: Ids, logs: Logs, numbers: list[int]) -> None:
+    def _add(self, rows: NDArray[np.int32], logs: Logs, numbers: Sequence[int]) -> None:
         """Sort the grams ``rows (M, n)`` in, contexts by their codes."""
         V = len(self._words)
-        codes = rows[:, 0]
+        codes = rows[:, 0].astype(np.int64)
         for k, level in enumerate(self._grams[1:], 1):
-            codes = level.find(codes, rows[:, k], V)
+            codes = level.find(codes, rows[:, k].astype(np.int64), V)
         if len(self._grams) > 0:
             if (codes < 0).any():
                 lost = int(np.flatnonzero(codes < 0)[0])
@@ -284,3 +285,12 @@ class _Reader:
             if n + 1 < len(self._grams):
                 extends[self._grams[n + 1].keys // V] = True
             yield Grams(level.keys, level.logprob, level.backoff, extends)
+
+
+def _free_memory() -> int | None:
+    """Bytes that can be had, what the system keeps of files among them; None where it does not say."""
+    try:
+        line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None

@@ -22,13 +22,13 @@ _LENGTH = r"(\d*)(/*)(\d*)"
 _TOKEN = re.compile(
     r"""(?P<comment>%[^\n]*)
     | (?P<field>(?m:^)[A-Za-z]:[^\n]*)
-    | (?P<unfinished>(?:\[[A-Za-z]:[^\]\n]*|"[^"\n]*|![^!\n]*|\{[^}\n]*)\Z)
-    | \[(?P<inline>[A-Za-z]:[^\]\n]*)\]
-    | (?P<text>"[^"\n]*"|![^!\n]*!|\{[^}\n]*\})
+    | (?P<unfinished>(?:\[[A-Za-z]:[^\]\n]{0,500}|"[^"\n]{0,500}|![^!\n]{0,500}|\{[^}\n]{0,500})\Z)
+    | \[(?P<inline>[A-Za-z]:[^\]\n]{0,500})\]
+    | (?P<text>"[^"\n]{0,500}"|![^!\n]{0,500}!|\{[^}\n]{0,500}\})
     | (?P<ending>\[\d[\d,.-]*)
     | (?P<bar>\[?\|[|:\]]*|:+\|?[|:\]]*)(?P<ending_after>\d?)
-    | \((?P<tuplet>\d(?::\d*){0,2})
-    | \[(?P<chord>[^\]|\n]+)\](?P<chord_length>\d*/*\d*)
+    | \((?P<tuplet>\d(?::\d{0,3}){0,2})
+    | \[(?P<chord>[^\]|\n]{1,500})\](?P<chord_length>\d*/*\d*)
     | (?P<note>[_^=]*[A-Ga-g][,']*|[zxyZX])(?P<length>\d*/*\d*)
     | (?P<broken>[<>]+)""",
     re.VERBOSE,
@@ -52,7 +52,7 @@ _MODES = {
 _TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}
 """Into the time of how many so many notes go; others into 2, or 3 where the metre is of threes."""
 MOST_RESTS = 1000
-"""Bars that one rest has, at most."""
+"""Bars that the rests of a tune have, at most."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,8 @@ class _Reader:
     """What the next note is multiplied with, by broken rhythm."""
     _tuplet: Fraction = Fraction(1)
     _in_tuplet: int = 0
+    _rests: int = 0
+    """Bars of rests so far."""
     _begins_part: bool = True
     _ending: str = ""
     _threes: bool = False
@@ -249,7 +251,9 @@ class _Reader:
 
     def _rest(self, count: int) -> None:
         """Whole bars."""
-        for number in range(min(count, MOST_RESTS)):
+        count = min(count, MOST_RESTS - self._rests)
+        self._rests += count
+        for number in range(count):
             if number:
                 self._close("|")
             self._length += self.metre or Fraction(1)
