@@ -25,13 +25,12 @@ MUTANTS = {
         ("normalised over steps", "dim=-1)", "dim=0)"),
         ("texts in another order", "F.ctc_loss(logprobs, texts", "F.ctc_loss(logprobs, texts.flip(0)"),
     ],
-    "test_in_training_nothing_is_said_before_the_onset('stack')": [
-        ("said early", "self._silent_before(onsets, self(steps, lengths))", "self(steps, lengths)"),
-        ("silent a step longer", "[:, None] < onsets", "[:, None] <= onsets"),
-        ("the onset of all", "[:, None] < onsets", "[:, None] < onsets.max().expand(len(onsets))"),
-        ("no blank either", "early[:, :, None] & said", "early[:, :, None] & (said | True)"),
-        ("early, but dearer", "said, -torch.inf", "said, -1.0"),
-        ("held out, too", "_nats(self(steps, lengths)", "_nats(self._silent_before(lengths - 2, self(steps, lengths))"),
+    "test_in_training_no_letter_is_said_in_a_pause('stack')": [
+        ("pauses do not count", "pauses[:, :, None] & letters", "(pauses & False)[:, :, None] & letters"),
+        ("pauses of all", "pauses[:, :, None] & letters", "pauses.any(1)[:, None, None] & letters"),
+        ("no space either", "letters[[self.blank, space]]", "letters[self.blank]"),
+        ("no blank either", "letters[[self.blank, space]]", "letters[space]"),
+        ("said, but dearer", "letters, -torch.inf", "letters, -1.0"),
     ],
     "test_a_row_does_not_depend_on_others_nor_on_what_follows_its_end('encoder')": [
         ("the end is not told", "initial_state(steps.shape[1]), lengths)", "initial_state(steps.shape[1]))"),
@@ -72,17 +71,19 @@ def test_unbroken_lives(call: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("onset // self.spectrum.step", "onset"),
-        ("onset // self.spectrum.step", "-(-onset // self.spectrum.step)"),
-        ("torch.tensor(onsets, device", "torch.tensor(onsets[::-1], device"),
+        ("start // self.spectrum.step", "self.spectrum.steps(start)"),
+        ("self.spectrum.steps(end + late)", "(end + late) // self.spectrum.step"),
+        ("self.spectrum.steps(end + late)", "self.spectrum.steps(end)"),
+        ("self.spectrum.steps(end + late)", "len(pauses)"),
+        ("for row in pauses]", "for row in pauses[::-1]]"),
     ],
 )
-def test_where_recordings_begin_kills_batches(old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_kill_batches(old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spoilt = mutant("ostinato.training.recognising", old, new)
     monkeypatch.setattr(test_models_recogniser, "SpellObjective", spoilt.SpellObjective)
     monkeypatch.setattr(test_models_recogniser, "recordings", lambda: spoilt.Recordings(**vars(recordings())))
     with pytest.raises(AssertionError):
-        test_models_recogniser.test_a_batch_is_told_where_the_first_recordings_begin()
+        test_models_recogniser.test_a_batch_is_told_its_pauses()
 
 
 @pytest.mark.parametrize(
@@ -160,12 +161,16 @@ def sine() -> None:
         (sine, "(half, half + down + 1)", "(half + 1, half + down)"),
         (sine, "* np.i0(_BETA * inside) / np.i0(_BETA)", ""),
         (sine, "np.arange(-half, half + 1) - behind", "np.arange(-half, half + 1) + behind"),
-        (test_sounds.test_recordings_are_in_a_string_one_after_the_other, "            start += gap\n", ""),
+        (
+            test_sounds.test_recordings_are_in_a_string_one_after_the_other,
+            "start, end = end + gap, ",
+            "start, end = end, ",
+        ),
         (test_sounds.test_recordings_are_in_a_string_one_after_the_other, "zip(gaps, parts", "zip(gaps, parts[::-1]"),
         (
             test_sounds.test_recordings_are_in_a_string_one_after_the_other,
-            "return quiet, gaps[0]",
-            "return quiet, edge",
+            "spans.append((start, end))",
+            "spans.append((start - gap, end))",
         ),
         (test_sounds.test_the_longest_string_is_no_longer_than_it_must_be, "self.join * max(", "max("),
         (test_sounds.test_noise_and_speed_are_as_much_as_they_say, "-rng.uniform(*_NOISE)", "rng.uniform(*_NOISE)"),

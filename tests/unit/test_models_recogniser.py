@@ -19,8 +19,10 @@ from ostinato.errors import ConfigError
 from ostinato.models.recogniser import RecurrentRecogniser
 from ostinato.training.recognising import HeldOutRecordings, SpellObjective, needed_steps
 
-BLANK = 5
+SPACE, BLANK = 4, 5
 READERS = ("encoder", "stack")
+NEVER = torch.zeros(9, 9, dtype=torch.bool)
+"""No pause."""
 
 
 def make(reader: str = "encoder", regularisers=PLAIN, **changes) -> RecurrentRecogniser:
@@ -34,11 +36,12 @@ def collapse(path: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(label for label, _ in itertools.groupby(path) if label != BLANK)
 
 
-def brute(logprobs: np.ndarray, text: tuple[int, ...], onset: int = 0) -> float:
-    """``-log p(text)``: the sum over every path there is that says nothing before step ``onset``."""
+def brute(logprobs: np.ndarray, text: tuple[int, ...], pauses: np.ndarray | None = None) -> float:
+    """``-log p(text)``: the sum over every path there is that says no letter in a pause."""
     total = 0.0
     for path in itertools.product(range(6), repeat=len(logprobs)):
-        if collapse(path) == text and not collapse(path[:onset]):
+        said = [label for t, label in enumerate(path) if pauses is not None and pauses[t]]
+        if collapse(path) == text and set(said) <= {SPACE, BLANK}:
             total += math.exp(sum(logprobs[t, label] for t, label in enumerate(path)))
     return -math.log(total)
 
@@ -54,25 +57,24 @@ def test_the_loss_is_the_sum_over_all_paths(reader: str) -> None:
     nats = model.nats(steps, lengths, flat, spelled).numpy()
     for b, text in enumerate(texts):
         assert nats[b] == pytest.approx(brute(logprobs[: lengths[b], b], text), rel=1e-4)
-    assert model.loss(steps, lengths, flat, spelled, torch.zeros(4)).item() == pytest.approx(nats.sum(), rel=1e-5)
+    assert model.loss(steps, lengths, flat, spelled, NEVER[:5, :4], SPACE).item() == pytest.approx(nats.sum(), rel=1e-5)
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_in_training_nothing_is_said_before_the_onset(reader: str) -> None:
+def test_in_training_no_letter_is_said_in_a_pause(reader: str) -> None:
     model = make(reader).eval()
-    steps, lengths, onsets = draw(5, 4, 27), torch.tensor([5, 4, 4, 3]), torch.tensor([1, 0, 3, 3])
-    texts = [(1, 1, 3), (2, 1), (3,), ()]
+    steps, lengths = draw(5, 4, 27), torch.tensor([5, 4, 5, 3])
+    pauses = torch.tensor([[1, 0, 1, 1], [0, 0, 0, 1], [0, 0, 1, 1], [0, 0, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
+    texts = [(1, 1, 3), (2, 1), (3, SPACE, 1), ()]
     flat, spelled = torch.tensor([label for text in texts for label in text]), torch.tensor([len(t) for t in texts])
     logprobs = model(steps, lengths).detach().double().numpy()
-    expected = [brute(logprobs[: lengths[b], b], text, int(onsets[b])) for b, text in enumerate(texts)]
-    loss = model.loss(steps, lengths, flat, spelled, onsets)
-    assert loss.item() == pytest.approx(sum(expected), rel=1e-5)
+    rows = [(logprobs[: lengths[b], b], text, pauses[: lengths[b], b].numpy()) for b, text in enumerate(texts)]
+    loss = model.loss(steps, lengths, flat, spelled, pauses, SPACE)
+    assert loss.item() == pytest.approx(sum(brute(*row) for row in rows), rel=1e-5)
     loss.backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
-    nats = model.nats(steps, lengths, flat, spelled)  # of a sound whose onset nobody knows
-    assert nats.sum().item() == pytest.approx(
-        sum(brute(logprobs[: lengths[b], b], t) for b, t in enumerate(texts)), rel=1e-5
-    )
+    nats = model.nats(steps, lengths, flat, spelled)  # of a sound whose pauses nobody knows
+    assert nats.sum().item() == pytest.approx(sum(brute(*row[:2]) for row in rows), rel=1e-5)
 
 
 def test_a_text_that_does_not_fit_is_impossible() -> None:
@@ -123,15 +125,15 @@ def test_evaluation_drops_nothing_and_training_does() -> None:
     first, second = model.nats(*arguments), model.nats(*arguments)
     assert torch.equal(first, second)
     assert model.training
-    onsets = torch.tensor([1, 0])
-    assert model.loss(*arguments, onsets).item() != model.loss(*arguments, onsets).item()
+    pauses = NEVER[:6, :2], SPACE
+    assert model.loss(*arguments, *pauses).item() != model.loss(*arguments, *pauses).item()
 
 
 def test_every_parameter_gets_a_gradient_and_the_bands_none() -> None:
     for reader in READERS:
         model = make(reader)
         texts, spelled = torch.tensor([1, 2, 3]), torch.tensor([2, 1])
-        model.loss(draw(6, 2, 27), torch.tensor([6, 5]), texts, spelled, torch.tensor([2, 1])).backward()
+        model.loss(draw(6, 2, 27), torch.tensor([6, 5]), texts, spelled, NEVER[:6, :2], SPACE).backward()
         assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
         assert {"input.mean", "input.scale"} == set(dict(model.named_buffers()))
 
@@ -211,22 +213,29 @@ def test_an_epoch_begins_a_string_with_every_recording_once() -> None:
     assert {len(string) for string in seen} <= {1, 2, 3}
 
 
-def test_a_batch_is_told_where_the_first_recordings_begin() -> None:
+def test_a_batch_is_told_its_pauses() -> None:
+    """A step has 240 samples; a sound counts from the step that it begins in, and 400 samples beyond its end."""
     data, model = recordings(), make("stack").eval()
-    onsets = iter([480, 719, 2000])
+    gaps = iter([480, 719, 2000])
 
-    class Late(Mixing):
+    class Slow(Mixing):
         def mix(self, parts, rate, rng):
-            (part,), onset = parts, next(onsets)
-            return np.concatenate([np.zeros(onset, np.float32), part.astype(np.float32) / FULL]), onset
+            (part,), gap = parts, next(gaps)
+            sound = np.concatenate(
+                [np.zeros(gap, np.float32), part.astype(np.float32) / FULL, np.zeros(1111, np.float32)]
+            )
+            return sound, [(gap, gap + len(part))]
 
-    objective = SpellObjective(model, data, 3, Late(), seed=4)
+    objective = SpellObjective(model, data, 3, Slow(), seed=4)
     some, expected = objective._buckets.indices(Place()).tolist(), 0.0
-    for k, silence, onset in zip(some, (480, 719, 2000), (2, 2, 8), strict=True):  # a step has 240 samples
-        sound = np.concatenate([np.zeros(silence, np.float32), data.plain(k)])
+    for k, gap, first in zip(some, (480, 719, 2000), (2, 2, 8), strict=True):
+        sound = np.concatenate([np.zeros(gap, np.float32), data.plain(k), np.zeros(1111, np.float32)])
         steps, text = torch.from_numpy(data.spectrum.whole(sound))[:, None], torch.from_numpy(data.text([k]))
+        pauses = torch.ones(len(steps), 1, dtype=torch.bool)
+        pauses[first : math.ceil((gap + len(data.plain(k)) + 400) / 240)] = False
+        assert 2 < pauses[first:].sum() < 5
         sizes = torch.tensor([len(steps)]), text, torch.tensor([len(text)])
-        expected += model.loss(steps, *sizes, torch.tensor([onset])).item()
+        expected += model.loss(steps, *sizes, pauses, SPACE).item()
     assert objective.loss(Place(), ()).nats.item() == pytest.approx(expected, rel=1e-5)
 
 

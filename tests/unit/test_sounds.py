@@ -54,7 +54,7 @@ def parts(count: int = 3) -> list[np.ndarray]:
 
 def test_recordings_are_in_a_string_one_after_the_other() -> None:
     given = parts()
-    mixed, onset = Mixing(join=3, pause=0.2).mix(given, RATE, np.random.default_rng(1))
+    mixed, spans = Mixing(join=3, pause=0.2).mix(given, RATE, np.random.default_rng(1))
     edge, at = RATE // 20, 0
     assert len(mixed) <= Mixing(join=3, pause=0.2).longest(max(map(len, given)), RATE)
     for number, part in enumerate(given):
@@ -65,7 +65,7 @@ def test_recordings_are_in_a_string_one_after_the_other() -> None:
         gain = fits[place] / np.sum(plain**2)
         assert 10 ** (-12.5 / 20) < gain < 10 ** (3.5 / 20)
         assert edge <= place <= 0.2 * RATE + 1
-        assert number > 0 or place == onset
+        assert spans[number] == (at + place, at + place + len(part))
         at += place + len(part)
     assert len(mixed) - at == edge
 
@@ -78,16 +78,17 @@ def test_the_longest_string_is_no_longer_than_it_must_be() -> None:
 
 def test_noise_and_speed_are_as_much_as_they_say() -> None:
     (part,) = parts(1)
-    quiet, onset = Mixing().mix([part], RATE, np.random.default_rng(0))
-    assert onset == RATE // 20
-    assert len(quiet) == len(part) + 2 * onset
+    quiet, spans = Mixing().mix([part], RATE, np.random.default_rng(0))
+    edge = RATE // 20
+    assert spans == [(edge, edge + len(part))]
+    assert len(quiet) == len(part) + 2 * edge
     lengths, levels = set(), []
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        lengths.add(len(Mixing(speed=0.1).mix([part], RATE, rng)[0]) - 2 * onset)
+        lengths.add(len(Mixing(speed=0.1).mix([part], RATE, rng)[0]) - 2 * edge)
         loud, _ = Mixing(noise=1.0).mix([part], RATE, rng)
-        speech, edge = loud[onset:-onset], loud[:onset]
-        levels.append(10 * np.log10(np.mean(speech**2) / np.mean(edge**2)))
+        speech, before = loud[edge:-edge], loud[:edge]
+        levels.append(10 * np.log10(np.mean(speech**2) / np.mean(before**2)))
     expected = {-(-len(part) * 20 // speed) for speed in range(18, 23)}
     assert lengths == expected
     assert min(lengths) >= Mixing(speed=0.1).fastest(len(part))
@@ -100,11 +101,11 @@ def test_noise_and_speed_are_as_much_as_they_say() -> None:
 
 def test_the_same_generator_mixes_the_same() -> None:
     mixing = Mixing(3, 0.3, 0.5, 0.2)
-    (first, onset), (second, same), (other, _) = (
+    (first, spans), (second, same), (other, _) = (
         mixing.mix(parts(), RATE, np.random.default_rng(seed)) for seed in (7, 7, 8)
     )
     np.testing.assert_array_equal(first, second)
-    assert onset == same
+    assert spans == same
     assert not np.array_equal(first[:100], other[:100])
 
 

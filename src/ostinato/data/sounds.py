@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from ostinato.types import Floats
 
+Spans = list[tuple[int, int]]
+
 FULL = 32768.0
 """What sixteen bits call 1."""
+EDGE = 0.05
+"""Seconds after a string, and least pause: time to say a last letter, a blank and a space in."""
 _ZEROS = 32  # crossings of the sinc on each side
 _CUTOFF = 0.9  # of half the rate: the filter falls from 0.81 to 0.99 of it
 _BETA = 8.6  # of the Kaiser window: what is to be kept out is 80 dB down
 _SPEEDS = 20  # speeds are multiples of 1 / 20: so few that a filter for each is short
-_EDGE = 0.05  # seconds after a string, and least pause: time to say a blank and a space in
 _LOUDNESS = (-12.0, 3.0)  # dB that a recording is made louder by
 _SILENCE = (-75.0, -45.0)  # dB of full scale of what is heard in pauses
 _NOISE = (5.0, 30.0)  # dB that speech is above noise
@@ -86,29 +89,31 @@ class Mixing:
 
     def longest(self, samples: int, rate: int) -> int:
         """The most samples that a string of recordings of so many may have."""
-        gaps = self.join * max(_EDGE, self.pause) + _EDGE
+        gaps = self.join * max(EDGE, self.pause) + EDGE
         return math.ceil(self.join * (samples / (1.0 - self.speed) + 1) + gaps * rate)
 
-    def mix(self, recordings: Sequence[NDArray[np.integer]], rate: int, rng: np.random.Generator) -> tuple[Floats, int]:
-        """One sound of ``recordings``, in this order, as training hears it, and the sample that the first begins at.
+    def mix(
+        self, recordings: Sequence[NDArray[np.integer]], rate: int, rng: np.random.Generator
+    ) -> tuple[Floats, Spans]:
+        """One sound of ``recordings``, in this order, as training hears it, and the samples that each lies in.
 
         Each is played at its own speed and loudness; pauses, before each and after the last, are faint noise, and
         noise over all of it is 5 to 30 dB below the speech. A change that is off draws nothing.
         """
         parts = [self._played(recording, rng) for recording in recordings]
-        edge, longest = int(_EDGE * rate), max(_EDGE, self.pause)
-        gaps = [int(rng.uniform(_EDGE, longest) * rate) for _ in parts] + [edge]
+        edge, longest = int(EDGE * rate), max(EDGE, self.pause)
+        gaps = [int(rng.uniform(EDGE, longest) * rate) for _ in parts] + [edge]
         quiet = noise(sum(map(len, parts)) + sum(gaps), rng) * np.float32(_ratio(rng.uniform(*_SILENCE)))
-        start, energy = 0, 0.0
+        spans, end, energy = [], 0, 0.0
         for gap, part in zip(gaps, parts, strict=False):
-            start += gap
-            quiet[start : start + len(part)] += part
-            start += len(part)
+            start, end = end + gap, end + gap + len(part)
+            quiet[start:end] += part
+            spans.append((start, end))
             energy += float(np.sum(part**2))
         if self.noise and rng.random() < self.noise:
             loud = math.sqrt(energy / max(1, sum(map(len, parts)))) * _ratio(-rng.uniform(*_NOISE))
             quiet += noise(len(quiet), rng) * np.float32(loud)
-        return quiet, gaps[0]
+        return quiet, spans
 
     def _played(self, recording: NDArray[np.integer], rng: np.random.Generator) -> Floats:
         samples = recording.astype(np.float32) / np.float32(FULL)

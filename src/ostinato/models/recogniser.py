@@ -45,23 +45,21 @@ class RecurrentRecogniser(nn.Module):
         logits = linear(y.reshape(T * B, M), self.output.weight, self.output.bias)
         return F.log_softmax(logits.reshape(T, B, -1), dim=-1)
 
-    def loss(self, steps: Tensor, lengths: Tensor, texts: Tensor, spelled: Tensor, onsets: Tensor) -> Tensor:
+    def loss(
+        self, steps: Tensor, lengths: Tensor, texts: Tensor, spelled: Tensor, pauses: Tensor, space: int
+    ) -> Tensor:
         """The sum of ``-log p(text)``, a scalar with gradient, of texts end to end ``(N,)``, ``spelled (B,)`` long.
 
-        The sum is over paths that say nothing before the step in which speech begins, ``onsets (B,)``, as Senior et al.
-        2015 leave out paths that are late. With all paths a model that reads forward learns, before it can hear, to
-        guess first letters at once; and as no state knows what was said, paths that wait never get a share again.
-        It is infinite where a sound has fewer steps than its text needs.
+        The sum is over paths that say nothing but ``space`` in steps that are ``pauses (T, B)``, as Senior et al. 2015
+        leave out paths that are late. With all paths a model that reads forward learns, before it can hear, to guess
+        first letters at once; and as no state knows what was said, paths that wait never get a share again. One that
+        reads in both directions says last letters as late as it likes. The sum is infinite where no path is left.
         """
-        logprobs = self._silent_before(onsets, self(steps, lengths))
+        logprobs = self(steps, lengths)
+        letters = torch.ones(logprobs.shape[2], dtype=torch.bool, device=pauses.device)
+        letters[[self.blank, space]] = False
+        logprobs = logprobs.masked_fill(pauses[:, :, None] & letters, -torch.inf)
         return self._nats(logprobs, lengths, texts, spelled).sum()
-
-    def _silent_before(self, onsets: Tensor, logprobs: Tensor) -> Tensor:
-        """``logprobs (T, B, V)`` with nothing but the blank possible before the onset of each row."""
-        T, _, V = logprobs.shape
-        early = torch.arange(T, device=onsets.device)[:, None] < onsets
-        said = torch.arange(V, device=onsets.device) != self.blank
-        return logprobs.masked_fill(early[:, :, None] & said, -torch.inf)
 
     @torch.no_grad()
     def nats(self, steps: Tensor, lengths: Tensor, texts: Tensor, spelled: Tensor) -> Tensor:

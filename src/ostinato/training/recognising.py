@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ostinato.data.lanes import Place
 from ostinato.data.ragged import Buckets, Ragged, by_size
-from ostinato.data.sounds import FULL, Mixing
+from ostinato.data.sounds import EDGE, FULL, Mixing
 from ostinato.data.spectra import LogMel
 from ostinato.models.recogniser import RecurrentRecogniser
 from ostinato.nn.recurrent import States
@@ -65,11 +66,18 @@ class Recordings:
 
     def joined(
         self, index: Sequence[int] | NDArray[np.integer], mixing: Mixing, rng: np.random.Generator
-    ) -> tuple[Floats, Ids, int]:
-        """Steps ``(T, E)`` and characters of some sounds as one, as training hears them, and the step of the onset."""
+    ) -> tuple[Floats, Ids, NDArray[np.bool_]]:
+        """Steps ``(T, E)`` and characters of some sounds as one, as training hears them, and which are pauses ``(T,)``.
+
+        A sound goes on for EDGE seconds after its end: until then its last letter may be said.
+        """
         parts = [self.sounds.ids[start:end] for start, end in self.sounds.bounds[index]]
-        samples, onset = mixing.mix(parts, self.spectrum.rate, rng)
-        return self.spectrum.whole(samples), self.text(index), onset // self.spectrum.step
+        samples, spans = mixing.mix(parts, self.spectrum.rate, rng)
+        steps = self.spectrum.whole(samples)
+        pauses, late = np.ones(len(steps), np.bool_), int(EDGE * self.spectrum.rate)
+        for start, end in spans:
+            pauses[start // self.spectrum.step : self.spectrum.steps(end + late)] = False
+        return steps, self.text(index), pauses
 
     def standard(self) -> tuple[Floats, Floats]:
         """Mean and one over the deviation of each band ``(mels,)`` over the steps of all sounds."""
@@ -100,9 +108,11 @@ class SpellObjective(BatchObjective):
         rng = np.random.default_rng((self._seed, place.epoch, place.window))
         first, more = self._buckets.indices(place), int(rng.integers(self._mixing.join))
         rows = np.column_stack([first, rng.integers(len(self._data), size=(len(first), more))])
-        steps, texts, onsets = zip(*(self._data.joined(row, self._mixing, rng) for row in rows), strict=True)
+        steps, texts, pauses = zip(*(self._data.joined(row, self._mixing, rng) for row in rows), strict=True)
         device = device_of(self._model)
-        nats = self._model.loss(*_tensors(steps, texts, device), torch.tensor(onsets, device=device))
+        tensors = _tensors(steps, texts, device)
+        quiet = torch.from_numpy(_padded([row[:, None] for row in pauses])[:, :, 0]).to(device)
+        nats = self._model.loss(*tensors, quiet, self._data.space)
         return Loss(nats, sum(map(len, texts)), nats.new_zeros(()), ())
 
 
@@ -156,9 +166,14 @@ def _tensors(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Steps ``(T, B, E)`` with zeros after the end of each, how many there are of each, texts and their lengths."""
     lengths = np.array([len(each) for each in steps])
-    padded = np.zeros((int(lengths.max()), len(steps), steps[0].shape[1]), np.float32)
-    for b, each in enumerate(steps):
-        padded[: len(each), b] = each
-    arrays = padded, lengths, np.concatenate(texts), np.array([len(text) for text in texts])
+    arrays = _padded(steps), lengths, np.concatenate(texts), np.array([len(text) for text in texts])
     found = [torch.from_numpy(array).to(device) for array in arrays]
     return found[0], found[1], found[2], found[3]
+
+
+def _padded(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Rows ``(T_b, E)`` side by side, ``(T, B, E)``, with zeros after the end of each."""
+    padded = np.zeros((max(map(len, rows)), len(rows), rows[0].shape[1]), rows[0].dtype)
+    for b, row in enumerate(rows):
+        padded[: len(row), b] = row
+    return padded
