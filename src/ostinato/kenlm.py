@@ -9,6 +9,7 @@ All logarithms are to base 10. A recurrent model has no longest gram: its ``orde
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import total_ordering
 from math import log
@@ -17,10 +18,22 @@ from typing import Any, NamedTuple
 
 from ostinato.errors import ConfigError
 from ostinato.rescoring import load_scorer
-from ostinato.score.arpa import BEGIN, ArpaModel
+from ostinato.score.arpa import BEGIN, ArpaModel, columns
 from ostinato.score.recurrent import RecurrentScorer
 
 LN10 = log(10)
+
+
+def _text(given: str | bytes) -> str:
+    """``kenlm`` takes bytes as well, in UTF-8. Raises ConfigError on others."""
+    try:
+        return given.decode() if isinstance(given, bytes) else given
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"byte {error.start + 1} of {given[:40]!r} is not UTF-8; expected text") from None
+
+
+class Config:
+    """What ``kenlm`` can be told of how a file is loaded; nothing hangs on it here, so anything may be set."""
 
 
 class FullScoreReturn(NamedTuple):
@@ -67,39 +80,41 @@ class State:
 
 
 class Model:
-    """A language model of words. ``path`` is text, where ``kenlm`` has bytes."""
+    """A language model of words. ``path`` is text, where ``kenlm`` has bytes. Words and sentences may be both."""
 
-    def __init__(self, path: str | Path, config: object = None) -> None:  # noqa: ARG002 - kenlm's second argument
+    def __init__(self, path: str | bytes | Path, config: Config | None = None) -> None:  # noqa: ARG002 - kenlm's own
         """``path``: a model folder, or an ARPA file, plain or .gz; ``config`` is taken and not looked at.
 
         Raises BundleError or TextError when it is missing or damaged, ConfigError for a bidirectional model.
         """
-        self.path = str(Path(path).absolute())
-        self._scorer = load_scorer(path)
+        self.path = str(Path(os.fsdecode(path)).absolute())
+        self._scorer = load_scorer(os.fsdecode(path))
 
     @property
     def order(self) -> int:
         """Words of the longest grams; 0 for a recurrent model."""
         return self._scorer.order if isinstance(self._scorer, ArpaModel) else 0
 
-    def score(self, sentence: str, bos: bool = True, eos: bool = True) -> float:
+    def score(self, sentence: str | bytes, bos: bool = True, eos: bool = True) -> float:
         """log10 of the sentence's probability, its words parted by blanks; ``bos`` and ``eos``: that it begins and ends
         there."""
         return sum(word.log_prob for word in self._full_scores(sentence, bos, eos))
 
-    def perplexity(self, sentence: str) -> float:
+    def perplexity(self, sentence: str | bytes) -> float:
         """Of the sentence, per word, its end counted as one."""
-        words = len(sentence.split()) + 1
+        words = len(columns(_text(sentence))) + 1
         return float(10.0 ** (-self.score(sentence) / words))
 
-    def full_scores(self, sentence: str, bos: bool = True, eos: bool = True) -> Iterator[tuple[float, int, bool]]:
+    def full_scores(
+        self, sentence: str | bytes, bos: bool = True, eos: bool = True
+    ) -> Iterator[tuple[float, int, bool]]:
         """log10 p, length of the gram, and whether it is unknown, of each word and of the end."""
         return ((word.log_prob, word.ngram_length, word.oov) for word in self._full_scores(sentence, bos, eos))
 
-    def _full_scores(self, sentence: str, bos: bool, eos: bool) -> Iterator[FullScoreReturn]:
+    def _full_scores(self, sentence: str | bytes, bos: bool, eos: bool) -> Iterator[FullScoreReturn]:
         state, after = State(), State()
         (self.BeginSentenceWrite if bos else self.NullContextWrite)(state)
-        for word in sentence.split():
+        for word in columns(_text(sentence)):
             yield self.BaseFullScore(state, word, after)
             state, after = after, state
         if eos:
@@ -114,15 +129,18 @@ class Model:
         state._place = () if isinstance(self._scorer, ArpaModel) else self._scorer.begin()
         state._length = 0
 
-    def BaseScore(self, in_state: State, word: str, out_state: State) -> float:  # noqa: N802
+    def BaseScore(self, in_state: State, word: str | bytes, out_state: State) -> float:  # noqa: N802
         """log10 p of ``word`` after ``in_state``; ``out_state`` becomes the state after it."""
         return self.BaseFullScore(in_state, word, out_state).log_prob
 
-    def BaseFullScore(self, in_state: State, word: str, out_state: State) -> FullScoreReturn:  # noqa: N802
+    def BaseFullScore(  # noqa: N802
+        self, in_state: State, word: str | bytes, out_state: State
+    ) -> FullScoreReturn:
         """As ``BaseScore``, with the length of the gram and whether the word is unknown."""
         if in_state._place is None:
             raise ConfigError("the state was never written; call BeginSentenceWrite or NullContextWrite first")
         scorer, place, length = self._scorer, in_state._place, in_state._length
+        word = _text(word)
         if isinstance(scorer, ArpaModel):
             logs, lengths, codes = scorer.log10(scorer.pack([place]), scorer.encode([word]))
             out_state._place, out_state._length = scorer.unpack(codes)[0], length + 1
@@ -135,8 +153,9 @@ class Model:
         out_state._length = length + 1
         return FullScoreReturn(float(logprobs[0]) / LN10, length + 1, word not in scorer)
 
-    def __contains__(self, word: str) -> bool:
+    def __contains__(self, given: str | bytes) -> bool:
         """Whether the vocabulary has the word."""
+        word = _text(given)
         return word in self._scorer or (isinstance(self._scorer, RecurrentScorer) and word in (BEGIN, "</s>"))
 
     def __repr__(self) -> str:

@@ -37,7 +37,7 @@ class RescoreOptions:
     weights: Mapping[str, float] | None = None
     """Of the scores, by name; those left out are 0. None: tuned on the references, by cross-validation."""
     folds: int = 10
-    """Each part of so many is chosen by weights that were tuned on the other parts."""
+    """Each part of so many, or of as many as there are lists, is chosen by weights that were tuned on the others."""
     starts: int = STARTS
     """Places that the search for weights begins from."""
     seed: int = 0
@@ -135,9 +135,10 @@ def rescore(
     if options.weights is not None:
         weights = _given(options.weights, names)
         by_list = [weights] * len(lists)
-    elif not referred:
+    elif len(referred) < 2:
+        found = "one list has a reference" if referred else "the lists have no references"
         raise ConfigError(
-            "the lists have no references to tune weights on; "
+            f"{found}, and weights are tuned on some and tried on others; "
             f"give references, or a weight for some of {', '.join(names)}"
         )
     else:
@@ -264,7 +265,7 @@ def _tuned(
     cases = [Candidates(features[n], np.array([one.total for one in errors[n]], np.int64)) for n in referred]
     weights = tune(cases, starts=options.starts, seed=options.seed)
     by_list = [weights] * len(features)
-    for part in folds(len(cases), options.folds, seed=options.seed):
+    for part in folds(len(cases), min(options.folds, len(cases)), seed=options.seed):
         out = {*part.tolist()}
         rest = [case for n, case in enumerate(cases) if n not in out]
         own = tune(rest, starts=options.starts, seed=options.seed)

@@ -25,12 +25,26 @@ def sentences(count, seed):
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kenlm")
-    (folder / "text").write_text("\n".join(sentences(60, 0)) + "\n")
+    (folder / "text").write_text("\n".join(sentences(60, 0)) + "\nthe NO-BREAK dog" * 3 + "\n")
     learn_arpa([folder / "text"], folder / "x.arpa", order=4, min_count=2)
+    arpa = (folder / "x.arpa").read_text()
+    (folder / "x.arpa").write_text(arpa.replace("NO-BREAK", NO_BREAK))
     return ours.Model(str(folder / "x.arpa")), theirs.Model(str(folder / "x.arpa"))
 
 
-TESTED = [*sentences(40, 1), "", "zebra", "the zebra sat", "zebra zebra the cat", "<unk> the", "cat " * 40]
+NO_BREAK = "the\u00a0cat"
+"""One word: only blanks of ASCII part words."""
+TESTED = [
+    NO_BREAK,
+    f"{NO_BREAK} the\u2003dog",
+    *sentences(40, 1),
+    "",
+    "zebra",
+    "the zebra sat",
+    "zebra zebra the cat",
+    "<unk> the",
+    "cat " * 40,
+]
 
 
 @pytest.mark.parametrize(("bos", "eos"), [(True, True), (True, False), (False, True), (False, False)])
@@ -52,6 +66,25 @@ def test_perplexities_orders_and_vocabularies_are_the_same(both):
         assert model.perplexity(sentence) == pytest.approx(reference.perplexity(sentence), rel=1e-3)
     for word in [*WORDS, "zebra", "<unk>", "<s>", "</s>", ""]:
         assert (word in model) == (word in reference)
+
+
+def test_bytes_are_taken_as_theirs_are(both):
+    model, reference = both
+    path = str(reference.path.decode()).encode()
+    same = ours.Model(path, ours.Config())
+    for sentence in (b"the zebra sat", NO_BREAK.encode(), b""):
+        assert model.score(sentence) == same.score(sentence) == pytest.approx(reference.score(sentence), abs=1e-3)
+        assert model.score(sentence) == model.score(sentence.decode())
+        assert list(model.full_scores(sentence)) == list(model.full_scores(sentence.decode()))
+        assert model.perplexity(sentence) == model.perplexity(sentence.decode())
+    assert b"the" in model
+    assert (b"zebra" in model) == (b"zebra" in reference) == ("zebra" in model)
+    state, after, other = ours.State(), ours.State(), ours.State()
+    model.BeginSentenceWrite(state)
+    assert model.BaseScore(state, b"the", after) == model.BaseScore(state, "the", other)
+    assert after == other
+    with pytest.raises(ConfigError, match=r"byte 2 of b'a\\xff' is not UTF-8"):
+        model.score(b"a\xff")
 
 
 @pytest.mark.parametrize("begin", ["BeginSentenceWrite", "NullContextWrite"])

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ostinato.errors import TextError
+from ostinato.errors import ConfigError, TextError
 from ostinato.text.nbest import read_lists
 
 
@@ -102,6 +102,36 @@ def test_a_bad_list_is_named_and_left_out(tmp_path, bad, says):
     assert re.search(says, problem), problem
     assert problem.startswith(str(tmp_path / "x.jsonl"))
     assert "\n" not in problem
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_list_without_scores_is_named_wherever_it_stands(tmp_path, place):
+    lists = [GOOD, OTHER]
+    lists.insert(place, {"id": "x", "hyps": [{"text": "a"}, {"text": "b"}]})
+    found = read_lists([write(tmp_path / "x.jsonl", *lists)])
+    assert [one.id for one in found.lists] == ["u1", "u2"]
+    assert found.names == ["ac", "lm"]
+    expected = f"{tmp_path / 'x.jsonl'}, line {place + 1}: hypothesis 1 has the scores none; expected ac, lm"
+    assert found.problems == [expected]
+
+
+def test_a_list_with_scores_where_most_have_none(tmp_path):
+    plain = [{"id": name, "hyps": [{"text": "a"}]} for name in "xyz"]
+    found = read_lists([write(tmp_path / "x.jsonl", GOOD, *plain)])
+    assert [one.id for one in found.lists] == ["x", "y", "z"]
+    assert "line 1: hypothesis 1 has the scores ac, lm; expected none, as most lists" in found.problems[0]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_list(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
+    assert [one.id for one in read_lists([path]).lists] == ["u1"]
+
+
+def test_tables_of_scores_are_for_tables(tmp_path):
+    ac = write(tmp_path / "ac", "u1-1 1")
+    with pytest.raises(ConfigError, match="scores are given in tables, which lists in JSON do not read"):
+        read_lists([write(tmp_path / "x.jsonl", GOOD)], scores={"ac": ac})
 
 
 def test_bytes_that_are_no_text_are_named(tmp_path):

@@ -82,6 +82,8 @@ class Mixing:
     """Share of the strings that noise is mixed into."""
     speed: float = 0.0
     """A recording is played up to so much faster or slower, which shifts its pitch as well."""
+    eq: float = 0.0
+    """A string is heard through a random filter of about so many dB (``spectra.equaliser``)."""
 
     def fastest(self, samples: int) -> int:
         """The fewest samples that a recording of so many may become."""

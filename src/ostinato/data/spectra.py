@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import numpy as np
@@ -14,6 +15,7 @@ LOWEST_HERTZ = 60.0
 """Below is hum."""
 FLOOR = 1e-6
 """Energy that every band has at least: what is quieter than some -75 dB of full scale is silence."""
+_WAVES = 4
 _FRAMES = 4096  # whose spectra are held at once
 
 
@@ -69,6 +71,17 @@ class LogMel:
         """Of each band ``(K, mels)`` of ``frames (K, window)``."""
         spectrum = np.fft.rfft(frames * self._hann, self._points).astype(np.complex64)
         return cast(Floats, (spectrum.real**2 + spectrum.imag**2) @ self._filters)
+
+
+def equaliser(mels: int, deviation: float, rng: np.random.Generator) -> Floats:
+    """What a random filter adds to the logarithms of the bands ``(mels,)``: another microphone, another room.
+
+    The sum of one, two, three and four half waves over the bands, the k-th of ``deviation / k`` dB in the mean.
+    """
+    k = np.arange(1, _WAVES + 1)
+    waves = np.cos(np.pi * np.outer(k, np.linspace(0.0, 1.0, mels)))
+    gains = rng.normal(0.0, deviation * math.log(10.0) / 10.0 / k)
+    return cast(Floats, (gains @ waves).astype(np.float32))
 
 
 def mel_filters(rate: int, mels: int, points: int) -> Floats:

@@ -119,6 +119,8 @@ class SpeechSettings:
     """In training, share of the strings that noise is mixed into, 5 to 30 dB below the speech."""
     speed: float = 0.1
     """In training, recordings are played up to so much faster or slower, pitch and all; 0 is off."""
+    eq: float = 4.0
+    """In training, strings are heard through random filters of about so many dB, as of other microphones; 0 is off."""
 
     def __post_init__(self) -> None:
         if self.sample_rate is not None:
@@ -129,6 +131,7 @@ class SpeechSettings:
         check_range("pause", self.pause, 0.0, 10.0)
         check_range("noise", self.noise, 0.0, 1.0)
         check_range("speed", self.speed, 0.0, 0.5)
+        check_range("eq", self.eq, 0.0, 40.0)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,14 @@ _HEADER = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)$")
 _WORD_BYTES, _GRAM_BYTES = 300, 90
 """Memory that reading takes for each word and for each longer gram: 275, and 68 to 81, were measured (docs/log.md)."""
 
+_COLUMN = re.compile(r"[^ \t\n\r\v\f]+")
+
+
+def columns(line: str) -> list[str]:
+    """The words of a line, which only blanks of ASCII part, as KenLM has it: a no-break space is part of a word."""
+    return line.split() if line.isascii() else _COLUMN.findall(line)
+
+
 Place = tuple[int, ...]
 """The codes of the last word, the last two, ..., at their levels; -1 for what the model has no use for. Cut after the
 last that it has: equal places score alike."""
@@ -175,7 +183,7 @@ class _Reader:
         """The next line that is not blank."""
         for line in self._lines:
             self._number += 1
-            self._line = line.strip()
+            self._line = line.strip(" \t\n\r\v\f")
             if self._line:
                 return self._line
         self._number += 1
@@ -216,7 +224,7 @@ class _Reader:
             raise self._wrong(repr(self._line), f"\\{n}-grams:")
         rows, logs, numbers = array("i"), array("f"), array("q")
         while not (line := self._next()).startswith("\\"):
-            fields = line.split()
+            fields = columns(line)
             if len(numbers) == count:
                 raise self._wrong(f"one more gram of {n}", f"{count:,}, as the header says, or \\end\\")
             logs.extend(self._logs(fields, n, last))

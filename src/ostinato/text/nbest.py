@@ -6,14 +6,20 @@ import gzip
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ostinato.config import did_you_mean
-from ostinato.errors import TextError
+from ostinato.errors import ConfigError, TextError
+
+BOM = b"\xef\xbb\xbf"
+"""What some programs write before a text."""
+TOTAL = "total"
+"""The score that ``ostinato rescore`` ranks by."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,10 @@ def read_lists(
     JSON Lines, a list a line: ``{"id", "ref", "hyps": [{"text", NAME: number or one for each word}]}``, or only the
     hypotheses, ``[{"text", "score"}]``; ids are then the line numbers. Kaldi's tables: ``utterance-N words``, scores in
     tables of their own, ``utterance-N number``, by name in ``scores``. ``references``, ``utterance words``, come before
-    those of the lists. What is wrong with a list stands in ``problems``; raises TextError when no list is left, or a
-    table of scores or references cannot be read.
+    those of the lists. A score called ``total`` is left out: ``ostinato rescore`` writes it, by weights tuned on the
+    references. All lists have the scores that most of them have. What is wrong with a list stands in ``problems``;
+    raises TextError when no list is left, or a table of scores or references cannot be read, ConfigError on tables that
+    are not asked.
     """
     reader = _Reader(
         {name: _table(path) for name, path in (scores or {}).items()}, _table(references) if references else {}
@@ -72,7 +80,7 @@ def read_lists(
             reader.read(path)
         except TextError as error:
             reader.found.problems.append(str(error))
-    found = reader.found
+    found = reader.matched()
     if not found.lists:
         raise TextError(found.problems[0] if found.problems else "there is no list; expected one a line")
     return found
@@ -85,8 +93,8 @@ def byte_lines(path: str) -> Iterator[bytes]:
             file = sys.stdin.buffer if path == "-" else stack.enter_context(Path(path).open("rb"))
             if path.endswith(".gz"):
                 file = cast(BinaryIO, stack.enter_context(gzip.open(file)))
-            for line in file:
-                yield line.rstrip(b"\r\n")
+            for number, line in enumerate(file):
+                yield (line if number else line.removeprefix(BOM)).rstrip(b"\r\n")
     except FileNotFoundError:
         folder = Path(path).parent
         near = did_you_mean(Path(path).name, [one.name for one in folder.iterdir()] if folder.is_dir() else [])
@@ -120,6 +128,7 @@ def _table(path: str | Path) -> dict[str, tuple[str, str]]:
 class _Reader:
     def __init__(self, scores: Tables, references: Mapping[str, tuple[str, str]]) -> None:
         self.found = Lists()
+        self._tables = 0
         self._scores, self._references = scores, references
         self._ids: dict[str, str] = {}
 
@@ -139,6 +148,7 @@ class _Reader:
                     self._add_line(text, where, table)
             except TextError as error:
                 self.found.problems.append(str(error))
+        self._tables += len(table)
         for key, hypotheses in table.items():
             self._try(NBest(key, tuple(hypotheses), None, f"{path}, utterance {key}"))
         if len(self.found.lists) + len(self.found.problems) == before:
@@ -151,18 +161,34 @@ class _Reader:
             self.found.problems.append(str(error))
 
     def _add(self, one: NBest) -> None:
-        """Keep a list that fits to those before it."""
+        """Keep a list whose id is new."""
         if one.id in self._ids:
             raise TextError(f"{one.where}: id {one.id!r} comes again, first in {self._ids[one.id]}; expected it once")
-        wanted = self.found.names or list(one.hypotheses[0].scores)
-        for n, hypothesis in enumerate(one.hypotheses, 1):
-            if {*hypothesis.scores} != {*wanted}:
-                shown = ", ".join(hypothesis.scores) or "none"
-                raise TextError(f"{one.where}: hypothesis {n} has the scores {shown}; expected {', '.join(wanted)}")
-        ordered = tuple(Hypothesis(h.text, {name: h.scores[name] for name in wanted}) for h in one.hypotheses)
-        reference = self._references.get(one.id, (one.reference,))[0]
         self._ids[one.id] = one.where
-        self.found.lists.append(NBest(one.id, ordered, reference, one.where))
+        self.found.lists.append(replace(one, reference=self._references.get(one.id, (one.reference,))[0]))
+
+    def matched(self) -> Lists:
+        """The lists that have the scores of most of them, in one order; of as many, those that came first."""
+        if self._scores and self.found.lists and not self._tables:
+            raise ConfigError("scores are given in tables, which lists in JSON do not read: they bring their own")
+        names = Counter(tuple(sorted(one.hypotheses[0].scores)) for one in self.found.lists)
+        usual = names.most_common(1)[0][0] if names else ()
+        wanted = next(
+            (list(h.scores) for one in self.found.lists for h in one.hypotheses if {*h.scores} == {*usual}), []
+        )
+        lists, self.found.lists = self.found.lists, []
+        for one in lists:
+            odd = [(n, h.scores) for n, h in enumerate(one.hypotheses, 1) if {*h.scores} != {*wanted}]
+            if odd:
+                number, shown = odd[0][0], ", ".join(odd[0][1]) or "none"
+                expected = ", ".join(wanted) or "none, as most lists"
+                self.found.problems.append(
+                    f"{one.where}: hypothesis {number} has the scores {shown}; expected {expected}"
+                )
+                continue
+            ordered = tuple(Hypothesis(h.text, {name: h.scores[name] for name in wanted}) for h in one.hypotheses)
+            self.found.lists.append(replace(one, hypotheses=ordered))
+        return self.found
 
     def _from_json(self, line: str, number: int, where: str) -> NBest:
         try:
@@ -199,7 +225,11 @@ def _hypothesis(record: Any, where: str) -> Hypothesis:
         raise TextError(f"{where} is {record!r:.60}; expected an object with text and scores")
     text = " ".join(record["text"].split())
     words = len(text.split())
-    scores = {name: _sum(value, words, f"{where}, score {name}") for name, value in record.items() if name != "text"}
+    scores = {
+        name: _sum(value, words, f"{where}, score {name}")
+        for name, value in record.items()
+        if name not in ("text", TOTAL)
+    }
     return Hypothesis(text, scores)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ostinato.data.lanes import Place
 from ostinato.data.ragged import Buckets, Ragged, by_size
 from ostinato.data.sounds import EDGE, FULL, Mixing
-from ostinato.data.spectra import LogMel
+from ostinato.data.spectra import LogMel, equaliser
 from ostinato.models.recogniser import RecurrentRecogniser
 from ostinato.nn.recurrent import States
 from ostinato.training.metrics import BITS
@@ -74,6 +74,8 @@ class Recordings:
         parts = [self.sounds.ids[start:end] for start, end in self.sounds.bounds[index]]
         samples, spans = mixing.mix(parts, self.spectrum.rate, rng)
         steps = self.spectrum.whole(samples)
+        if mixing.eq:
+            steps += np.tile(equaliser(self.spectrum.mels, mixing.eq, rng), self.spectrum.stack)
         pauses, late = np.ones(len(steps), np.bool_), int(EDGE * self.spectrum.rate)
         for start, end in spans:
             pauses[start // self.spectrum.step : self.spectrum.steps(end + late)] = False
