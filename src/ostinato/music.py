@@ -23,7 +23,7 @@ import numpy as np
 from ostinato.config import did_you_mean
 from ostinato.data.rolls import KEYS, LOWEST, Roll, key_of, to_roll, to_steps
 from ostinato.errors import MusicError, OstinatoError
-from ostinato.files import write_whole
+from ostinato.files import whole, write_whole
 
 PARTS = ("train", "valid", "test")
 MIDI = (".mid", ".midi")
@@ -287,12 +287,10 @@ def write_wav(path: str | Path, midi: str | Path, player: tuple[str, str]) -> No
     Raises OstinatoError when it fails; then nothing is written.
     """
     program, font = player
-    part = Path(f"{path}.part").absolute()
-    options = ["-n", "-i", "-q", "-r", "44100", "-T", "wav", "-F", str(part)]
+    options = ["-n", "-i", "-q", "-r", "44100", "-T", "wav", "-F"]
     try:
-        command = [program, *options, font, str(Path(midi).absolute())]
-        subprocess.run(command, check=True, capture_output=True, timeout=_RENDER_SECONDS)
-        part.replace(Path(path))
+        with whole(Path(path).absolute()) as part:
+            command = [program, *options, str(part), font, str(Path(midi).absolute())]
+            subprocess.run(command, check=True, capture_output=True, timeout=_RENDER_SECONDS)
     except (subprocess.SubprocessError, OSError) as error:
-        part.unlink(missing_ok=True)
         raise OstinatoError(f"{path}: fluidsynth could not play {midi}: {_line(error)}") from None

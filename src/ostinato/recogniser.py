@@ -18,7 +18,7 @@ from ostinato.ctc.labels import log_probs
 from ostinato.data.sounds import resample
 from ostinato.engine.recogniser import RecogniserEngine
 from ostinato.errors import SoundError
-from ostinato.sound import RATES, read_wav
+from ostinato.sound import RATES, check_samples, read_wav
 from ostinato.text import tokenizer as tokenizers
 from ostinato.types import Floats, Tokenizer
 
@@ -196,15 +196,14 @@ class Words:
 
 
 def checked(samples: NDArray[Any]) -> Floats:
-    """Samples of one channel as float32. Raises SoundError on another shape or type, and what is not finite."""
+    """Samples of one channel as float32. Raises SoundError on another shape, type or scale, and what is not finite."""
     array = np.asarray(samples)
     if array.ndim != 1 or array.dtype.kind != "f":
         raise SoundError(
             f"the sound is an array of {array.dtype} of shape {array.shape}; expected floats (n,), 1 at full scale: "
             "divide whole numbers by theirs, take the mean of channels"
         )
-    if not np.isfinite(array).all():
-        raise SoundError("the sound holds numbers that are not finite; make it anew")
+    check_samples(array, "the sound")
     return array.astype(np.float32)
 
 

@@ -25,6 +25,8 @@ RATES = (1_000, 768_000)
 MOST_BYTES = 0x7FFF0000
 """Of the sound in a file: beyond are hours. A header that promises as much does not know: a program that pipes a sound
 it has not ended says 0 bytes, or as many as fit (SoX 0x7FFFF000, arecord 0x80000000, ffmpeg 0xFFFFFFFF)."""
+LOUDEST = 16.0
+"""Of samples as floats: 24 dB beyond full scale are no sound, but another scale."""
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _TAIL = bytes.fromhex("0000 0000 1000 8000 00AA 0038 9B71")  # of what an extensible format names PCM and floats by
 _HEADER = 1 << 20  # bytes before the sound that are skipped at most
@@ -116,6 +118,15 @@ def opened(path: Path) -> IO[bytes]:
         raise SoundError(f"{path} cannot be read: {error.strerror}; expected a WAV file") from None
 
 
+def check_samples(samples: Floats, name: str) -> None:
+    """Raises SoundError on numbers that are not finite, and on such as are no shares of full scale."""
+    if not np.isfinite(samples).all():
+        raise SoundError(f"{name} holds numbers that are not finite; make it anew")
+    loudest = float(np.abs(samples).max(initial=0.0))
+    if loudest > LOUDEST:
+        raise SoundError(f"{name} holds {loudest:,.0f} where 1 is full scale; divide its samples by what full scale is")
+
+
 def _blocks(file: IO[bytes], form: Format, promised: int | None, name: str, frames: int) -> Iterator[Floats]:
     """The sound that begins here. A pipe that ends before ``promised`` bytes is a sound that was cut."""
     left = promised
@@ -127,8 +138,7 @@ def _blocks(file: IO[bytes], form: Format, promised: int | None, name: str, fram
         whole = len(data) - len(data) % form.width
         if whole:
             samples = form.decode(data[:whole])
-            if not np.isfinite(samples).all():
-                raise SoundError(f"{name} holds numbers that are not finite; make it anew")
+            check_samples(samples, name)
             yield samples
         if len(data) < size:
             if left:
@@ -139,6 +149,8 @@ def _blocks(file: IO[bytes], form: Format, promised: int | None, name: str, fram
 def _header(file: IO[bytes], name: str) -> tuple[Format, int | None]:
     """The format, and the bytes of sound that follow; None where the header does not know. Leaves ``file`` there."""
     start = file.read(12)
+    if not start:
+        raise SoundError(f"{name} is empty; expected a WAV file")
     if len(start) < 12 or start[:4] != b"RIFF" or start[8:] != b"WAVE":
         raise SoundError(f"{name} is no WAV file (it begins with {start[:4]!r}); expected RIFF ... WAVE; convert it")
     form: Format | None = None

@@ -124,7 +124,15 @@ def test_one_that_cannot_be_scored_or_written_does_not_stop_the_others(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--old-lm", "0.5"], "--model"),
+        (["--old-lm", "0.5"], "--old-lm belongs to rescoring; expected --model beside it"),
+        (["--beam", "3"], "--beam belongs to rescoring; expected --model beside it"),
+        (["--lowercase"], "--lowercase belongs to rescoring; expected --model beside it"),
+        (["--to", "kaldi", "--nbest", "3"], "--to writes lattices, --nbest and --json are for paths"),
+        (["--to", "kaldi", "--json"], "--to writes lattices, --nbest and --json are for paths"),
+        (["--prune", "-1"], "--prune is -1.0"),
+        (["--posterior", "2"], "--posterior is 2.0"),
+        (["--to", "kaldi", "--out", "/"], "/: this is a folder; expected the name of a file"),
+        (["--to", "slf", "--out", __file__], "expected a folder: slf has a file for each"),
         (["--merge-distance", "0.1", "--model"], "--merge-distance needs the states of a recurrent model"),
     ],
 )

@@ -184,6 +184,8 @@ def test_a_bad_list_does_not_lose_the_others(place, capsys):
         (["--interpolate", "nothing.txt"], "no such file: nothing.txt"),
         (["--references", "nothing.txt"], "no such file: nothing.txt"),
         (["--also", "nothing"], "nothing"),
+        (["--out", "/none/x"], "/none/x: there is no folder /none to write it to"),
+        (["--best", "/"], "/: this is a folder; expected the name of a file"),
     ],
 )
 def test_wrong_settings_are_one_line(place, capsys, arguments, says):

@@ -176,6 +176,7 @@ def test_a_bad_melody_does_not_stop_the_others(capsys: Capture, harmoniser: Path
 
 def test_wrong_use(capsys: Capture, trained: Path, harmoniser: Path, tmp_path: Path) -> None:
     (tmp_path / "two.json").write_text("[[[60]], [[61]]]")
+    (tmp_path / "nothing.json").write_text("[]")
     for arguments, message in [
         ([trained, "-o", "a.wav"], "a.wav ends in '.wav'; expected .mid for MIDI, or .json"),
         ([trained, "--count", "0"], "count is 0; expected a whole number from 1"),
@@ -186,6 +187,11 @@ def test_wrong_use(capsys: Capture, trained: Path, harmoniser: Path, tmp_path: P
         ([trained, "--prompt", tmp_path / "none.mid"], "no such file of music"),
         ([trained, "--prompt", tmp_path / "two.json"], "two.json holds 2 pieces; expected one"),
         ([trained, "--harmonise", tmp_path / "two.json"], "not taught to harmonise a melody; train one with --melody"),
+        ([harmoniser, "--harmonise"], "--harmonise names no file; expected one or more melodies behind it"),
+        (
+            [harmoniser, "--harmonise", tmp_path / "nothing.json"],
+            "no melody is in those files, so nothing was composed",
+        ),
         ([harmoniser], "this model finds the keys below a melody; harmonise one (compose --harmonise FILE)"),
         ([harmoniser, "--prompt", "a.mid", "--harmonise", "b.mid"], "--prompt begins a piece, --harmonise brings"),
     ]:

@@ -206,7 +206,9 @@ def test_wrong_use(capsys: Capture, both: Path, forward: Path, data: Path, tmp_p
         ([both, sound, "--stream"], "the model reads sounds in both directions"),
         ([forward, sound, "--stream", "--beam", "5"], "--stream shows words that stay as they are"),
         ([forward, tmp_path / "fast.wav", "--stream"], "has 16,000 samples a second, the model reads 8,000"),
-        ([both, sound, "--beam", "0"], "width is 0; expected a whole number from 1"),
+        ([both, sound, "--beam", "0"], "--beam is 0; expected a whole number from 1"),
+        ([both, sound, "--weight", "2"], "--weight is of a language model; expected --lm beside it"),
+        ([both, sound, "--bonus", "0"], "--bonus is of a language model; expected --lm beside it"),
         ([both, sound, "--lm", both], "this wants a model that writes or scores text"),
     ]
     for arguments, message in cases:

@@ -114,13 +114,17 @@ def test_the_unbroken_engine_lives() -> None:
 
 def _patched(tests: Any, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The names that ``tests`` imported from the sound module are those of the broken one."""
-    for name in ("LogMel", "mel_filters", "Mixing", "noise", "quantised", "resample"):
+    for name in ("LogMel", "mel_filters", "equaliser", "Mixing", "noise", "quantised", "resample"):
         if name in vars(module) and hasattr(tests, name):
             monkeypatch.setattr(tests, name, vars(module)[name])
 
 
 def steps() -> None:
     test_spectra.test_steps_are_what_the_definition_says(8000, 9, 3, 501)
+
+
+def waves() -> None:
+    test_spectra.test_an_equaliser_is_a_few_waves_over_the_bands()
 
 
 def pieces() -> None:
@@ -136,6 +140,9 @@ def pieces() -> None:
         (steps, "np.log(np.maximum", "np.log10(np.maximum"),
         (steps, "2595.0 * np.log10(1.0 + hertz / 700.0)", "2595.0 * np.log10(1.0 + hertz / 600.0)"),
         (steps, "np.minimum(climbing, falling)", "climbing"),
+        (waves, "/ 10.0 / k)", "/ 10.0)"),
+        (waves, "math.log(10.0) / 10.0", "math.log(10.0) / 20.0"),
+        (waves, "np.linspace(0.0, 1.0, mels)", "np.linspace(0.0, 1.1, mels)"),
         (pieces, "samples[T * self.step :]", "samples[T * self.step + 1 :]"),
         (pieces, "(len(samples) - self.reach) // self.step + 1", "len(samples) // self.step"),
     ],

@@ -196,13 +196,19 @@ def test_learning_from_nothing_or_from_marks_is_refused(tmp_path):
     text.write_text("\n\n")
     with pytest.raises(TextError, match="no line has a word"):
         learn_arpa([text], tmp_path / "x.arpa")
-    text.write_text("a </s> b\n")
-    with pytest.raises(TextError, match="the text has the word </s>"):
+    text.write_text("a b\na </s> b\n")
+    with pytest.raises(TextError, match="text: line 2 has the word </s>: 'a </s> b'; leave it out"):
         learn_arpa([text], tmp_path / "x.arpa")
     text.write_text("a b\n")
     with pytest.raises(ConfigError, match="order is 9"):
         learn_arpa([text], tmp_path / "x.arpa", order=9)
-    assert not (tmp_path / "x.arpa").exists()
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*none to write it to"):
+        learn_arpa(text, tmp_path / "none" / "x.arpa")
+    with pytest.raises(IsADirectoryError, match="this is a folder; expected the name of a file"):
+        learn_arpa(text, tmp_path)
+    assert list(tmp_path.iterdir()) == [text]
+    learn_arpa(text, tmp_path / "x.arpa", order=1)
+    assert "a" in read_arpa(tmp_path / "x.arpa")
 
 
 def test_a_context_whose_back_off_is_one_is_kept_where_longer_grams_begin_with_it(tmp_path):

@@ -239,6 +239,19 @@ def test_a_batch_is_told_its_pauses() -> None:
     assert objective.loss(Place(), ()).nats.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_string_is_heard_through_one_filter() -> None:
+    data = recordings()
+    plain, text, pauses = data.joined([1, 2], Mixing(join=2), np.random.default_rng(3))
+    filtered, same, as_long = data.joined([1, 2], Mixing(join=2, eq=6.0), np.random.default_rng(3))
+    np.testing.assert_array_equal(text, same)
+    np.testing.assert_array_equal(pauses, as_long)
+    gains = (filtered - plain).reshape(-1, 9)
+    assert np.ptp(gains, axis=0).max() < 1e-5  # the same in all frames
+    assert gains[0].std() > 0.2
+    waves = np.cos(np.pi * np.outer(np.arange(1, 5), np.arange(9) / 8))
+    assert np.linalg.lstsq(waves.T, gains[0], rcond=None)[1] < 1e-9
+
+
 def _sound(data, k: int) -> np.ndarray:
     start, end = data.sounds.bounds[k]
     return data.sounds.ids[start:end]

@@ -90,7 +90,8 @@ def test_a_header_that_does_not_know_the_length_is_read_to_the_end(tmp_path: Pat
 
 GOOD = wav(np.arange(40, dtype=np.int16))
 BAD: list[tuple[str, bytes, str]] = [
-    ("empty", b"", "is no WAV file (it begins with b''); expected RIFF"),
+    ("empty", b"", "is empty; expected a WAV file"),
+    ("scale", wav(np.array([0, 32768], np.float32), kind=3, bits=32), "holds 32,768 where 1 is full scale; divide"),
     ("text", b"hello, this is no sound at all", "is no WAV file (it begins with b'hell')"),
     ("big endian", b"RIFX" + GOOD[4:], "it begins with b'RIFX'"),
     ("cut header", GOOD[:30], "ends before its sound begins|has a format of 10 bytes"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from ostinato.data.spectra import FLOOR, LogMel, mel_filters
+from ostinato.data.spectra import FLOOR, LogMel, equaliser, mel_filters
 
 
 def draw(count: int, seed: int = 0) -> np.ndarray:
@@ -89,3 +91,14 @@ def test_a_long_sound_goes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = LogMel(8000, 9, 2).whole(samples)
     monkeypatch.setattr("ostinato.data.spectra._FRAMES", 7)
     np.testing.assert_allclose(LogMel(8000, 9, 2).whole(samples), whole, atol=1e-4)
+
+
+def test_an_equaliser_is_a_few_waves_over_the_bands() -> None:
+    """Of many: no gain in the mean, and of each half wave so many dB over its number."""
+    many = np.array([equaliser(33, 6.0, np.random.default_rng(seed)) for seed in range(4000)]).astype(np.float64)
+    waves = np.cos(np.pi * np.outer(np.arange(1, 5), np.arange(33) / 32))
+    gains, left, _, _ = np.linalg.lstsq(waves.T, many.T, rcond=None)
+    assert left.max() < 1e-10
+    decibels = 10 / math.log(10) * gains
+    np.testing.assert_allclose(decibels.std(axis=1), 6.0 / np.arange(1, 5), rtol=0.05)
+    assert np.abs(decibels.mean(axis=1)).max() < 0.3

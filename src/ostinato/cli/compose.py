@@ -69,6 +69,8 @@ def compose(
         raise ConfigError(f"{out} ends in {out.suffix or 'nothing'!r}; expected .mid for MIDI, or .json")
     if harmonise is not None and prompt is not None:
         raise ConfigError("--prompt begins a piece, --harmonise brings its own; leave one of them out")
+    if harmonise == []:
+        raise ConfigError("--harmonise names no file; expected one or more melodies behind it")
     composer = load(model)
     seed = secrets.randbits(32) if seed is None else seed
     melodies = _Melodies(composer, harmonise or [])
@@ -87,6 +89,8 @@ def compose(
             _tell(path, composer, piece, {"seed": seed, "index": index, "melody": place}, json=json)
     if melodies.failed:
         sys.exit(1)
+    if not number:
+        raise MusicError("no melody is in those files, so nothing was composed; expected MIDI, or JSON with pieces")
 
 
 class _Melodies:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ostinato.cli.arguments import Flag, TextFile, for_terminal
+from ostinato.config import check_range
 from ostinato.errors import ConfigError, LatticeError, TextError
-from ostinato.files import write_whole
+from ostinato.files import check_place, write_whole
 from ostinato.lattice import files as lattice_files
 from ostinato.lattice import paths
 from ostinato.lattice.lattice import ACOUSTIC, LM, SILENT, Lattice
@@ -31,10 +32,10 @@ def lattice(
     model: Path | None = None,
     subtract: Path | None = None,
     old_lm: float | None = None,
-    merge: int = 4,
+    merge: int | None = None,
     merge_distance: float | None = None,
-    beam: float = 15.0,
-    limit: int | None = 32,
+    beam: float | None = None,
+    limit: int | None = None,
     lowercase: Flag = False,
     acoustic_scale: float | None = None,
     lm_scale: float | None = None,
@@ -68,12 +69,13 @@ def lattice(
         taken out.
     merge
         Histories whose last N - 1 words agree are one; exact for an n-gram model of that order; 0 merges none.
+        Default: 4.
     merge_distance
         Instead: histories whose states are so near each other (root mean square of the readout) are one.
     beam
-        While rescoring, drop what is so many nats of the language model below the best.
+        While rescoring, drop what is so many nats of the language model below the best. Default: 15.
     limit
-        Histories that a node keeps at most; 0 is no limit.
+        Histories that a node keeps at most; 0 is no limit. Default: 32.
     lowercase
         The model reads words in lower case; what is written keeps its own.
     acoustic_scale
@@ -83,7 +85,7 @@ def lattice(
     word_penalty
         Added for each word. Default: what the file says, or 0.
     silent
-        Words that are no words: not read by the model, not printed (!SIL, <noise>), beside <s> and the like.
+        Words that are no words: not read by the model, not printed, as !SIL; those like `<s>` are known. One at a time.
     symbols
         A table of words and their numbers (words.txt), for Kaldi and OpenFst files with numbers; read and written.
     prune
@@ -103,8 +105,17 @@ def lattice(
         raise ConfigError(f"--nbest is {nbest}; expected 1 or more")
     if to is None and out is not None:
         raise ConfigError("--out without --to; expected --to slf, slf-nodes, kaldi or openfst beside it")
-    if model is None and (subtract is not None or old_lm is not None):
-        raise ConfigError("--subtract and --old-lm belong to rescoring; expected --model beside them")
+    rescoring = {"subtract": subtract, "old-lm": old_lm, "merge": merge, "merge-distance": merge_distance, "beam": beam}
+    rescoring |= {"limit": limit, "lowercase": lowercase or None}
+    given = [name for name, value in rescoring.items() if value is not None]
+    if model is None and given:
+        raise ConfigError(f"--{given[0]} belongs to rescoring; expected --model beside it")
+    if to is not None and (nbest > 1 or json):
+        raise ConfigError("--to writes lattices, --nbest and --json are for paths; leave one of them out")
+    check_range("--prune", 0.0 if prune is None else prune, 0.0, inf)
+    check_range("--posterior", posterior, 0.0, 1.0)
+    check_range("--limit", limit or 0, 0, 1 << 31)
+    check_range("--merge", merge or 0, 0, 1 << 31)
     table = Symbols.read(symbols) if symbols else None
     scales = {name: value for name, value in ((ACOUSTIC, acoustic_scale), (LM, lm_scale)) if value is not None}
     quiet = SILENT | set(silent)
@@ -112,7 +123,13 @@ def lattice(
     if model is not None:
         changes.append(
             _rescorer(
-                model, subtract, old_lm, _merge(merge, merge_distance), beam, limit, str.lower if lowercase else str
+                model,
+                subtract,
+                old_lm,
+                _merge(4 if merge is None else merge, merge_distance),
+                15.0 if beam is None else beam,
+                32 if limit is None else limit,
+                str.lower if lowercase else str,
             )
         )
     if prune is not None or posterior:
@@ -208,7 +225,11 @@ class _Sink:
         self._names: set[str] = set()
         self._written = 0
         if self.out is not None and self.to in FOLDERS:
+            if self.out.is_file():
+                raise ConfigError(f"--out is the file {self.out}; expected a folder: {self.to} has a file for each")
             self.out.mkdir(parents=True, exist_ok=True)
+        elif self.out is not None:
+            check_place(self.out)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ostinato.cli.arguments import Flag, TextFile, for_terminal
 from ostinato.errors import ConfigError, TextError
-from ostinato.files import write_whole
+from ostinato.files import check_place, write_whole
 from ostinato.rescoring import Choice, Rescored, RescoreOptions, load_scorer
 from ostinato.rescoring import rescore as rescore_lists
 from ostinato.score.interpolate import LinearScorer, fit_linear
@@ -88,6 +88,8 @@ def rescore(
         wer_text=wer_text,
         model_text=model_text,
     )
+    for place in filter(None, (out, best)):
+        check_place(place)
     found = read_lists(lists or ["-"], references=references, scores=dict(_pairs(scores or [], "scores")))
     for problem in found.problems:
         print("ostinato: " + " ".join(problem.split()), file=sys.stderr)

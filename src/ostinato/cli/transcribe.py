@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from ostinato.cli.arguments import Flag, TextFile, for_terminal
+from ostinato.config import check_range
 from ostinato.ctc import LabelModel
+from ostinato.ctc.search import WIDEST
 from ostinato.errors import ConfigError, SoundError
 from ostinato.language_model import load as load_language_model
 from ostinato.recogniser import Recogniser, Transcript, Word, load
@@ -28,8 +30,8 @@ def transcribe(
     *sounds: TextFile,
     beam: int | None = None,
     lm: Path | None = None,
-    weight: float = 0.5,
-    bonus: float = 0.5,
+    weight: float | None = None,
+    bonus: float | None = None,
     stream: Flag = False,
     json: Flag = False,
 ) -> None:
@@ -49,15 +51,16 @@ def transcribe(
     lm
         The folder of a language model of characters, which knows what is likely to be said.
     weight
-        With --lm: what its log-probability counts.
+        With --lm: what its log-probability counts. Default: 0.5.
     bonus
-        With --lm: what each character adds, since a language model favours short texts.
+        With --lm: what each character adds, since a language model favours short texts. Default: 0.5.
     stream
         Read a file as it comes and show each word as soon as it has ended; the model has to read forward only
         (--no-bidirectional), and the rate has to be the model's.
     json
-        One JSON object a file: file, text, seconds, logprob, and words with text, start and end in seconds. With
-        --stream one a word: file, text, start, end, and heard, the seconds of sound that were read by then.
+        One JSON object a file: file, text, seconds, logprob (of the path; of the text over all its paths with a beam),
+        and words with text, start and end, in seconds, of where its characters are told. With --stream one a word:
+        file, text, start, end, and heard, the seconds of sound that were read by then.
     """
     if not sounds:
         raise ConfigError("no sound was given; name one or more WAV files")
@@ -65,8 +68,13 @@ def transcribe(
         raise ConfigError("standard input is read as it comes: give --stream, or name WAV files")
     if stream and (lm is not None or beam not in (None, 1)):
         raise ConfigError("--stream shows words that stay as they are: it takes no --beam and no --lm; leave them out")
+    if lm is None and (weight is not None or bonus is not None):
+        raise ConfigError(
+            f"--{'bonus' if weight is None else 'weight'} is of a language model; expected --lm beside it"
+        )
+    check_range("--beam", 1 if beam is None else beam, 1, WIDEST)
     recogniser = load(model)
-    fusions = [] if lm is None else [_language(recogniser, lm, weight, bonus)]
+    fusions = [] if lm is None else [_language(recogniser, lm, *(0.5 if x is None else x for x in (weight, bonus)))]
     width = (WIDTH if fusions else 1) if beam is None else beam
     failed = False
     for name in sounds:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
 
 from ostinato import music
 from ostinato.errors import ConfigError, MusicError, OstinatoError
-from ostinato.files import write_whole
+from ostinato.files import check_place, write_whole
 from ostinato.language_model import LanguageModel, Writing
 from ostinato.text.abc import Tune, bars, notes, numbered, split_tunes
 from ostinato.tunes import compose
@@ -33,6 +35,8 @@ def write_tunes(
     """
     if path.suffix.lower() != ".abc":
         raise ConfigError(f"{path} ends in {path.suffix or 'nothing'!r}; expected .abc")
+    with _named(path):
+        check_place(path)
     tunes, failed = [], False
     for index in range(count):
         options["index"] = index
@@ -48,13 +52,20 @@ def write_tunes(
         raise MusicError(
             f"no tune was written, so {path} was not; train the model on tunes, or give a header as --prompt"
         )
-    try:
+    with _named(path):
         write_whole(path, numbered([tune.text for tune in tunes]))
-    except OSError as error:
-        raise MusicError(f"{path} cannot be written: {error.strerror}; give another --abc") from None
     failed |= sound and not _play(path, tunes)
     if failed:
         sys.exit(1)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Raises MusicError in place of OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise MusicError(f"{path} cannot be written: {error.strerror}; give another --abc") from None
 
 
 def _compose(lm: LanguageModel, prompt: str, tokens: int, redraw: int, options: Writing) -> tuple[Tune, bool]:

@@ -10,6 +10,7 @@ from typing import TextIO, cast
 import numpy as np
 
 from ostinato.errors import TextError
+from ostinato.files import check_place, whole
 from ostinato.score.arpa import BEGIN, END
 from ostinato.score.ngram import Nats, NgramModel
 from ostinato.text.corpus import Corpus
@@ -21,29 +22,38 @@ NEVER = -99.0
 """log10 p of what no context predicts: the beginning of a sentence."""
 
 
-def learn_arpa(texts: Sequence[str | Path], path: str | Path, *, order: int = 3, min_count: int = 1) -> None:
-    """Count the words, as parted by blanks, of sentences, one a line, and write an ARPA file; .gz is packed.
+def learn_arpa(
+    texts: str | Path | Sequence[str | Path], path: str | Path, *, order: int = 3, min_count: int = 1
+) -> None:
+    """Count the words, as parted by blanks, of a text of sentences, one a line, or of several; write an ARPA file.
 
-    Interpolated modified Kneser-Ney, as ``NgramModel``; words seen less than ``min_count`` times are ``<unk>``. Raises
-    TextError as ``Corpus`` does and when there is no word, ConfigError on an order that the text cannot give.
+    Interpolated modified Kneser-Ney, as ``NgramModel``; words seen less than ``min_count`` times are ``<unk>``. A name
+    that ends in .gz is packed. Raises TextError as ``Corpus`` does and when there is no word, ConfigError on an order
+    that the text cannot give, OSError where the file cannot be written.
     """
-    corpus = Corpus(texts)
+    check_place(path)
+    corpus = Corpus([texts] if isinstance(texts, str | Path) else texts)
     options = TokenizerOptions(level="word", pretokenized=True, min_count=min_count)
     tokenizer = build(options, corpus.chunks)
     words = [tokenizer.piece(token).decode() for token in range(tokenizer.vocab_size)]
     marks = sorted({BEGIN, END} & set(words))
     if marks:
+        number, line = next((n, line) for n, line in enumerate(_lines(corpus), 1) if marks[0] in line.split())
         raise TextError(
-            f"the text has the word {marks[0]}; leave it out: each line is a sentence, and gets its own marks"
+            f"{', '.join(corpus.names)}: line {number} has the word {marks[0]}: {line[:40]!r}; leave it out: each line "
+            "is a sentence, and gets its own marks"
         )
     # The text begins after a line end, as every sentence does.
     ids = tokenizer.encode("\n" + " \n ".join(line for line in _sentences(corpus)) + "\n")
     write_arpa(NgramModel.fit(ids, order, tokenizer.vocab_size), words, tokenizer.boundary_id, path)
 
 
+def _lines(corpus: Corpus) -> list[str]:
+    return "".join(corpus.chunks()).split(LINE_END)
+
+
 def _sentences(corpus: Corpus) -> Iterator[str]:
-    lines = "".join(corpus.chunks()).split(LINE_END)
-    found = [line for line in lines if line.split()]
+    found = [line for line in _lines(corpus) if line.split()]
     if not found:
         raise TextError(f"{', '.join(corpus.names)}: no line has a word; expected sentences, one a line")
     return iter(found)
@@ -55,11 +65,11 @@ def write_arpa(model: NgramModel, words: Sequence[str], boundary: int, path: str
     It is ``</s>`` at the end of a gram and ``<s>`` at its beginning; grams over the end of a sentence are left out, for
     no sentence asks for them. The file replaces what was there only when it is whole.
     """
-    target = Path(path)
-    new = target.with_name(target.name + ".new")
-    levels = list(_levels(model, boundary))
-    packed = target.suffix == ".gz"
-    with cast(TextIO, gzip.open(new, "wt", encoding="utf-8") if packed else new.open("w", encoding="utf-8")) as file:
+    levels, packed = list(_levels(model, boundary)), Path(path).suffix == ".gz"
+    with (
+        whole(path) as new,
+        cast(TextIO, gzip.open(new, "wt", encoding="utf-8") if packed else new.open("w", encoding="utf-8")) as file,
+    ):
         print("\\data\\", file=file)
         for n, (grams, _, _) in enumerate(levels, 1):
             print(f"ngram {n}={len(grams)}", file=file)
@@ -69,7 +79,6 @@ def write_arpa(model: NgramModel, words: Sequence[str], boundary: int, path: str
             for gram, logprob, backoff in zip(grams.tolist(), logprobs.tolist(), backoffs.tolist(), strict=True):
                 print(_line(gram, logprob, 0.0 if last else backoff, words, boundary), file=file)
         print("\n\\end\\", file=file)
-    new.replace(target)
 
 
 def _line(gram: list[int], logprob: float, backoff: float, words: Sequence[str], boundary: int) -> str:

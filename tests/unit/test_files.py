@@ -1,0 +1,56 @@
+"""Files that are there whole or not at all, and places where none can be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ostinato.files import check_place, whole, write_whole
+
+
+def test_a_file_takes_the_place_of_another_in_one_move(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_whole(path, "before")
+    with whole(path) as part:
+        part.write_text("half")
+        assert path.read_text() == "before"
+    assert path.read_text() == "half"
+    write_whole(path, b"\xff")
+    assert path.read_bytes() == b"\xff"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), KeyboardInterrupt(), OSError(28, "No space left on device", "x.part")]
+)
+def test_what_goes_wrong_leaves_what_was_there(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "a.txt"
+    write_whole(path, "before")
+
+    def fail() -> None:
+        with whole(path) as part:
+            part.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        fail()
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+    if isinstance(caught.value, OSError):
+        assert (caught.value.errno, caught.value.filename) == (28, str(path))
+
+
+def test_places_where_no_file_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_place(tmp_path / "a.txt")
+    for write in (check_place, lambda path: write_whole(path, "")):
+        with pytest.raises(IsADirectoryError, match="this is a folder") as caught:
+            write(tmp_path)
+        assert caught.value.filename == str(tmp_path)
+        with pytest.raises(FileNotFoundError, match=r"there is no folder .*none to write it to") as caught:
+            write(tmp_path / "none" / "a.txt")
+        assert caught.value.filename == str(tmp_path / "none" / "a.txt")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match="cannot be written to"):
+        check_place(tmp_path / "a.txt")
