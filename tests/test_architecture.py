@@ -38,7 +38,7 @@ LAW: dict[str, set[str]] = {
     "training": BASICS | {"config", "architectures", "kernels", "nn", "models", "data"},
     "engine": BASICS | {"kernels", "config", "architectures", "quantise", "data", "files"},
     "decode": BASICS | {"text"},
-    "score": BASICS | {"text"},
+    "score": BASICS | {"files", "text"},
     "ctc": BASICS | {"config", "kernels", "score"},
     "language_model": BASICS | {"config", "bundle", "engine", "decode", "score", "text"},
     "rescoring": BASICS | {"config", "language_model", "score", "text"},

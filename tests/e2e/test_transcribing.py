@@ -17,6 +17,7 @@ from ostinato.ctc import LabelModel, Labels
 from ostinato.errors import ConfigError, SoundError
 from ostinato.pipeline.listener import Listener
 from ostinato.recogniser import Recogniser, Word
+from ostinato.score.kneser_ney import learn_arpa
 
 Capture = pytest.CaptureFixture[str]
 
@@ -143,6 +144,26 @@ def test_a_beam_with_a_language_model(both: Path, data: Path, tmp_path: Path) ->
     odd = speech.say("abd", np.random.default_rng(5))
     assert recogniser.transcribe(odd, speech.RATE).text == "abd"
     assert recogniser.transcribe(odd, speech.RATE, beam=16, fusions=[strong]).text != "abd"
+
+
+def test_models_of_words_and_hot_words(capsys: Capture, both: Path, tmp_path: Path) -> None:
+    """What is heard as ``abd`` becomes the word that a model, or whoever asks, knows to be likely."""
+    sound = speech.write_wav(tmp_path / "odd.wav", speech.say("abd", np.random.default_rng(5)))
+    text = tmp_path / "said.txt"
+    text.write_text("abcd\nabcd a\n" * 100)
+    learn_arpa(text, tmp_path / "said.arpa", order=2)
+    ostinato.train(text, out=tmp_path / "words", level="word", hidden=16, steps=40, threads=1)
+
+    def heard(*arguments: Any) -> str:
+        return ok(command(capsys, ["transcribe", both, sound, *arguments])).strip().split("\t")[1]
+
+    assert heard() == heard("--hot", "abcd=0") == "abd"
+    assert heard("--lm", tmp_path / "said.arpa", "--weight", "40") == "abcd"
+    assert heard("--lm", tmp_path / "words", "--weight", "40", "--beam", "500") != "abd"
+    assert heard("--hot", "abcd=60") == "abcd"
+    wrong = {"abcd": "--hot is 'abcd'; expected WORD=NATS", "abcd=x": "expected WORD=NATS", "xy=1": "no label has"}
+    for given, message in wrong.items():
+        assert message in command(capsys, ["transcribe", both, sound, "--hot", given]).message
 
 
 def test_files_in_text_and_json(capsys: Capture, both: Path, data: Path) -> None:

@@ -71,7 +71,8 @@ def test_unbroken_lives(call: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("start // self.spectrum.step", "self.spectrum.steps(start)"),
+        ("(start + late) // self.spectrum.step", "self.spectrum.steps(start + late)"),
+        ("(start + late) // self.spectrum.step", "start // self.spectrum.step"),
         ("self.spectrum.steps(end + late)", "(end + late) // self.spectrum.step"),
         ("self.spectrum.steps(end + late)", "self.spectrum.steps(end)"),
         ("self.spectrum.steps(end + late)", "len(pauses)"),

@@ -279,6 +279,16 @@ def test_what_a_model_holds_to_be_impossible_is_only_very_unlikely():
     [
         (lambda: ctc.HotWords({"new york": 1.0}, LABELS), "'new york' is not one word"),
         (lambda: ctc.HotWords({"": 1.0}, LABELS), "not one word"),
+        (lambda: ctc.HotWords({"AB": 1.0}, LABELS), "no label has the 'A' of the hot word 'AB'"),
+        (lambda: ctc.HotWords(["ab"], LABELS), "boosts is of type list; expected a mapping of words to nats"),
+        (lambda: ctc.WordModel(object(), LABELS), "scorer is of type object; expected a scorer of words"),
+        (lambda: ctc.LabelModel(object(), None, LABELS), "model is of type object; expected what reads tokens"),
+        (
+            lambda: ctc.Stream(LABELS, fusions=ctc.HotWords({"a": 1.0}, LABELS)),
+            "fusions is of type HotWords; expected a list",
+        ),
+        (lambda: ctc.Stream(LABELS, fusions=[3]), "a fusion is of type int; expected a LabelModel"),
+        (lambda: ctc.Lexicon.unigrams(3), "the model is of type int; expected an n-gram model"),
         (lambda: ctc.HotWords({"a": math.inf}, LABELS), "boost of 'a' is inf"),
         (lambda: ctc.HotWords({"a": 1.0}, ctc.Labels("-ab")), "no label begins a word"),
         (lambda: ctc.WordModel(WordBigram(["a"]), ctc.Labels("-ab")), "no label begins a word"),

@@ -309,7 +309,7 @@ def test_an_utterance_without_arcs(tmp_path):
 
 def test_openfst(tmp_path):
     (acceptor,) = read(tmp_path, "0 1 to 1.5\n0 2 be\n1 2 or 2\n2 0.25\n", name="a.fst.txt")
-    assert acceptor.name == "a.fst"
+    assert acceptor.name == "a"
     assert acceptor.words == ("to", "be", "or", "")
     assert acceptor.scores[ACOUSTIC].tolist() == [-1.5, 0.0, -2.0, -0.25]
     (transducer,) = read(tmp_path, "0 1 p to 1.5\n1 2 q <eps>\n2\n")

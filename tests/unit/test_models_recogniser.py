@@ -214,7 +214,7 @@ def test_an_epoch_begins_a_string_with_every_recording_once() -> None:
 
 
 def test_a_batch_is_told_its_pauses() -> None:
-    """A step has 240 samples; a sound counts from the step that it begins in, and 400 samples beyond its end."""
+    """A step has 240 samples; letters may be said from 400 samples after a sound begins to 400 after it ends."""
     data, model = recordings(), make("stack").eval()
     gaps = iter([480, 719, 2000])
 
@@ -228,7 +228,7 @@ def test_a_batch_is_told_its_pauses() -> None:
 
     objective = SpellObjective(model, data, 3, Slow(), seed=4)
     some, expected = objective._buckets.indices(Place()).tolist(), 0.0
-    for k, gap, first in zip(some, (480, 719, 2000), (2, 2, 8), strict=True):
+    for k, gap, first in zip(some, (480, 719, 2000), (3, 4, 10), strict=True):
         sound = np.concatenate([np.zeros(gap, np.float32), data.plain(k), np.zeros(1111, np.float32)])
         steps, text = torch.from_numpy(data.spectrum.whole(sound))[:, None], torch.from_numpy(data.text([k]))
         pauses = torch.ones(len(steps), 1, dtype=torch.bool)

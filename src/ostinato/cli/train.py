@@ -41,7 +41,7 @@ def train(
     force: Flag = False,
     json: Flag = False,
 ) -> None:
-    """Train a language model on text files, or with --task classify a classifier on lines of label<TAB>text.
+    """Train a language model on text files, or with --task classify a classifier on lines of a label, a tab and a text.
 
     One dial, --minutes (default 5; classify 2), says how long; what else is not set is chosen from the text and the
     speed of the machine, printed with the reason, and saved in the model folder as training/run.toml. Ctrl-C saves;

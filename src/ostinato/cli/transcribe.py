@@ -12,15 +12,19 @@ from typing import IO
 
 from ostinato.cli.arguments import Flag, TextFile, for_terminal
 from ostinato.config import check_range
-from ostinato.ctc import LabelModel
+from ostinato.ctc import Fusion, HotWords, LabelModel, Labels, Lexicon, WordModel
 from ostinato.ctc.search import WIDEST
 from ostinato.errors import ConfigError, SoundError
 from ostinato.language_model import load as load_language_model
 from ostinato.recogniser import Recogniser, Transcript, Word, load
+from ostinato.score.arpa import read_arpa
+from ostinato.score.recurrent import RecurrentScorer
 from ostinato.sound import opened, stream_wav
 
 WIDTH = 16
 """Of the beam with a language model: texts of a few words have few rivals."""
+WEIGHT, BONUS, WORD_BONUS = 0.5, 0.5, 1.0
+"""Of a language model, for each character, for each word."""
 BLOCK = 0.1
 """Seconds of a stream that are read at once."""
 
@@ -30,6 +34,7 @@ def transcribe(
     *sounds: TextFile,
     beam: int | None = None,
     lm: Path | None = None,
+    hot: list[str] | None = None,
     weight: float | None = None,
     bonus: float | None = None,
     stream: Flag = False,
@@ -47,13 +52,17 @@ def transcribe(
     sounds
         WAV files: PCM of 8, 16, 24 or 32 bits, or floats; with --stream also - for standard input.
     beam
-        Texts that a search keeps; 1 takes the likeliest character of each step. Default: 1, with --lm 16.
+        Texts that a search keeps; 1 takes the likeliest character of each step. Default: 1, with --lm or --hot 16.
     lm
-        The folder of a language model of characters, which knows what is likely to be said.
+        A language model, which knows what is likely to be said: the folder of one of characters or of words, or an ARPA
+        file.
+    hot
+        WORD=NATS: a word that is likely to be said here, and what it adds to a text (3 is much); may be repeated.
     weight
         With --lm: what its log-probability counts. Default: 0.5.
     bonus
-        With --lm: what each character adds, since a language model favours short texts. Default: 0.5.
+        With --lm: what each character or word adds, since a language model favours short texts. Default: 0.5 for
+        characters, 1 for words.
     stream
         Read a file as it comes and show each word as soon as it has ended; the model has to read forward only
         (--no-bidirectional), and the rate has to be the model's.
@@ -66,15 +75,19 @@ def transcribe(
         raise ConfigError("no sound was given; name one or more WAV files")
     if "-" in sounds and not stream:
         raise ConfigError("standard input is read as it comes: give --stream, or name WAV files")
-    if stream and (lm is not None or beam not in (None, 1)):
-        raise ConfigError("--stream shows words that stay as they are: it takes no --beam and no --lm; leave them out")
+    if stream and (lm is not None or hot or beam not in (None, 1)):
+        raise ConfigError(
+            "--stream shows words that stay as they are: it takes no --beam, --lm and --hot; leave them out"
+        )
     if lm is None and (weight is not None or bonus is not None):
         raise ConfigError(
             f"--{'bonus' if weight is None else 'weight'} is of a language model; expected --lm beside it"
         )
     check_range("--beam", 1 if beam is None else beam, 1, WIDEST)
     recogniser = load(model)
-    fusions = [] if lm is None else [_language(recogniser, lm, *(0.5 if x is None else x for x in (weight, bonus)))]
+    fusions = [] if lm is None else [_language(recogniser.labels, lm, WEIGHT if weight is None else weight, bonus)]
+    if hot:
+        fusions.append(HotWords(_boosts(hot), recogniser.labels))
     width = (WIDTH if fusions else 1) if beam is None else beam
     failed = False
     for name in sounds:
@@ -90,10 +103,31 @@ def transcribe(
         sys.exit(1)
 
 
-def _language(recogniser: Recogniser, folder: Path, weight: float, bonus: float) -> LabelModel:
-    """A language model that is asked at every character."""
-    model = load_language_model(folder)
-    return LabelModel(model.forward(), model.tokenizer, recogniser.labels, weight=weight, bonus=bonus)
+def _language(labels: Labels, path: Path, weight: float, bonus: float | None) -> Fusion:
+    """A language model: of characters, asked at each of them, or of words or an ARPA file, asked when a word ends."""
+    of_words = WORD_BONUS if bonus is None else bonus
+    if path.is_file():
+        arpa = read_arpa(path)
+        return WordModel(arpa, labels, lexicon=Lexicon.unigrams(arpa), weight=weight, bonus=of_words)
+    model = load_language_model(path)
+    reader, tokenizer = model.forward(), model.tokenizer
+    if tokenizer.level == "char":
+        return LabelModel(reader, tokenizer, labels, weight=weight, bonus=BONUS if bonus is None else bonus)
+    return WordModel(RecurrentScorer(reader, tokenizer), labels, weight=weight, bonus=of_words)
+
+
+def _boosts(hot: Sequence[str]) -> dict[str, float]:
+    """``WORD=NATS`` to numbers by words."""
+    boosts = {}
+    for one in hot:
+        word, mark, nats = one.rpartition("=")
+        try:
+            boosts[word] = float(nats)
+        except ValueError:
+            mark = ""
+        if not (mark and word):
+            raise ConfigError(f"--hot is {one!r}; expected WORD=NATS")
+    return boosts
 
 
 def _stream(recogniser: Recogniser, name: str, *, json: bool) -> None:

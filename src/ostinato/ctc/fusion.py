@@ -52,6 +52,12 @@ class Fusion(Protocol):
         ...
 
 
+def check_kind(name: str, given: object, method: str, expected: str) -> None:
+    """Raise ConfigError unless ``given`` has a method, so that what only looks right is refused where it is given."""
+    if not callable(getattr(given, method, None)):
+        raise ConfigError(f"{name} is of type {type(given).__name__}; expected {expected}")
+
+
 def checked(logprobs: NDArray[np.floating[Any]]) -> LogProbs:
     """A model's log-probabilities, none less than LEAST. Raises ConfigError on NaN and on more than 0."""
     values = np.asarray(logprobs, np.float64)

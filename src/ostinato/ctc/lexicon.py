@@ -56,7 +56,11 @@ class Lexicon:
 
     @staticmethod
     def unigrams(model: ArpaModel) -> Lexicon:
-        """The words of an n-gram model and its log-probabilities of them without context."""
+        """The words of an n-gram model and its log-probabilities of them. Raises ConfigError on another model."""
+        if not isinstance(model, ArpaModel):
+            raise ConfigError(
+                f"the model is of type {type(model).__name__}; expected an n-gram model, as read_arpa gives it"
+            )
         logprobs = (LN10 * model.levels[0].logprob.astype(np.float64)).tolist()
         return Lexicon(
             {

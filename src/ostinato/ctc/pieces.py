@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ostinato.config import check_range
-from ostinato.ctc.fusion import Context, checked
+from ostinato.ctc.fusion import Context, check_kind, checked
 from ostinato.ctc.labels import Labels, LogProbs
 from ostinato.errors import ConfigError
 from ostinato.types import Floats, RecurrentModel, State, Tokenizer
@@ -41,7 +41,8 @@ class LabelModel:
         weight: float = 0.5,
         bonus: float = 0.5,
     ) -> None:
-        """Raises ConfigError when a number is out of range, or a label is no token of the model."""
+        """Raises ConfigError when a number is out of range, a label is no token of the model, or that is none."""
+        check_kind("model", model, "step", "what reads tokens, as language_model.forward() gives it")
         check_range("weight", weight, 0.0, 100.0)
         check_range("bonus", bonus, -100.0, 100.0)
         self._model, self._weight, self._bonus = model, weight, bonus

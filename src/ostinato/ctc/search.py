@@ -9,7 +9,7 @@ import numpy as np
 
 from ostinato.config import check_range
 from ostinato.ctc import reference
-from ostinato.ctc.fusion import Context, Fusion
+from ostinato.ctc.fusion import Context, Fusion, check_kind
 from ostinato.ctc.hypothesis import Hypothesis, hypothesis
 from ostinato.ctc.labels import Labels, LogProbs, log_probs
 from ostinato.ctc.reference import Ints
@@ -64,6 +64,10 @@ class Stream:
         score is worse than the best one's by more than ``margin`` are dropped. Raises ConfigError when one of them is
         out of range.
         """
+        if not isinstance(fusions, Sequence):
+            raise ConfigError(f"fusions is of type {type(fusions).__name__}; expected a list of them")
+        for fusion in fusions:
+            check_kind("a fusion", fusion, "follow", "a LabelModel, a WordModel, HotWords or one with their methods")
         check_range("width", width, 1, WIDEST)
         check_range("cutoff", cutoff, 0.0, np.inf)
         check_range("margin", margin, 0.0, np.inf)

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from ostinato.config import check_range
-from ostinato.ctc.fusion import Context, checked
+from ostinato.ctc.fusion import Context, check_kind, checked
 from ostinato.ctc.labels import Labels, LogProbs
 from ostinato.ctc.lexicon import Lexicon
 from ostinato.errors import ConfigError
@@ -119,6 +119,7 @@ class WordModel(Generic[S]):
         unknown: float = -10.0,
     ) -> None:
         """Raises ConfigError when a number is out of range or no label ends a word."""
+        check_kind("scorer", scorer, "extend", "a scorer of words, as rescoring.load_scorer gives it")
         check_range("weight", weight, 0.0, 100.0)
         check_range("bonus", bonus, -100.0, 100.0)
         check_range("unknown", unknown, -1000.0, 0.0)
@@ -187,10 +188,15 @@ class HotWords:
     """
 
     def __init__(self, boosts: Mapping[str, float], labels: Labels) -> None:
-        """``boosts`` above 0, up to 100. Raises ConfigError on another, on a blank in a word, and as WordModel does."""
+        """``boosts`` from 0 to 100. Raises ConfigError on another, on a blank in a word, on a letter that no label has,
+        and as WordModel does."""
+        check_kind("boosts", boosts, "items", "a mapping of words to nats")
+        letters = set("".join(labels.texts))
         for word, boost in boosts.items():
             if not word or word.split() != [word]:
                 raise ConfigError(f"the hot word {word!r} is not one word; give the words of a phrase one by one")
+            if odd := [letter for letter in word if letter not in letters]:
+                raise ConfigError(f"no label has the {odd[0]!r} of the hot word {word!r}; spell it as the labels do")
             check_range(f"boost of {word!r}", boost, 0.0, 100.0)
         self._boosts = dict(boosts)
         shares: dict[str, float] = {}

@@ -19,7 +19,8 @@ Spans = list[tuple[int, int]]
 FULL = 32768.0
 """What sixteen bits call 1."""
 EDGE = 0.05
-"""Seconds after a string, and least pause: time to say a last letter, a blank and a space in."""
+"""Seconds after a string, and least pause: time to say a last letter and a space in. So long a first one is heard
+before it may be said."""
 _ZEROS = 32  # crossings of the sinc on each side
 _CUTOFF = 0.9  # of half the rate: the filter falls from 0.81 to 0.99 of it
 _BETA = 8.6  # of the Kaiser window: what is to be kept out is 80 dB down

@@ -60,7 +60,7 @@ def blocks(path: str | Path) -> Iterator[tuple[Block, str]]:
     if kind == "kaldi":
         yield from ((block, kind) for block in _archive(file, rest))
     else:
-        name = re.sub(r"(\.(slf|lat|fst|txt))?(\.gz)?$", "", Path(file).name) or file
+        name = re.sub(r"(\.slf|\.lat|(\.fst)?\.txt|\.fst)?(\.gz)?$", "", Path(file).name) or file
         yield Block(file, name, list(rest)), kind
 
 

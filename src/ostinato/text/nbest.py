@@ -98,7 +98,7 @@ def byte_lines(path: str) -> Iterator[bytes]:
     except FileNotFoundError:
         folder = Path(path).parent
         near = did_you_mean(Path(path).name, [one.name for one in folder.iterdir()] if folder.is_dir() else [])
-        raise TextError(f"no such file: {path}{near or '; expected n-best lists'}") from None
+        raise TextError(f"no such file: {path}{near or '; expected a text file, plain or .gz'}") from None
     except (OSError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise TextError(f"cannot read {path}: {reason}; expected a text file, plain or .gz") from None

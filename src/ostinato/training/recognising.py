@@ -69,7 +69,7 @@ class Recordings:
     ) -> tuple[Floats, Ids, NDArray[np.bool_]]:
         """Steps ``(T, E)`` and characters of some sounds as one, as training hears them, and which are pauses ``(T,)``.
 
-        A sound goes on for EDGE seconds after its end: until then its last letter may be said.
+        A sound is heard for EDGE seconds before its first letter may be said, and its last one may be as much late.
         """
         parts = [self.sounds.ids[start:end] for start, end in self.sounds.bounds[index]]
         samples, spans = mixing.mix(parts, self.spectrum.rate, rng)
@@ -78,7 +78,7 @@ class Recordings:
             steps += np.tile(equaliser(self.spectrum.mels, mixing.eq, rng), self.spectrum.stack)
         pauses, late = np.ones(len(steps), np.bool_), int(EDGE * self.spectrum.rate)
         for start, end in spans:
-            pauses[start // self.spectrum.step : self.spectrum.steps(end + late)] = False
+            pauses[(start + late) // self.spectrum.step : self.spectrum.steps(end + late)] = False
         return steps, self.text(index), pauses
 
     def standard(self) -> tuple[Floats, Floats]:
