@@ -7,8 +7,9 @@ writes: the digits in random order, every one as likely as any other after any, 
 not which come next. Its weight and bonus are the best of a few on the held-out strings.
 
 Prints one JSON object. Rates are in percent, with the 95% interval of a bootstrap over strings; the real-time factor is
-of one thread, sound read and spectrum made. Of a model that streams also: lateness, how much later than its digit
-ends a word is told, and the rate on all test strings end to end, as one stream.
+of one thread, sound read and spectrum made. Times are how many seconds after its digit a word begins and ends, in
+strings that were heard right. Of a model that streams also: how much later than its digit ends a word is told, and the
+rate on all test strings end to end, as one stream.
 """
 
 from __future__ import annotations
@@ -39,19 +40,19 @@ BLOCK = 0.02
 
 @dataclass(frozen=True)
 class Strings:
-    """Sounds of a list, what is said in them, and when each digit ends."""
+    """Sounds of a list, what is said in them, and when each digit begins and ends."""
 
     sounds: list[np.ndarray[Any, Any]]
     texts: list[str]
-    ends: list[list[float]]
+    spans: list[list[tuple[float, float]]]
 
 
 def read(path: Path, rate: int) -> Strings:
     """The strings of a list that strings.py wrote."""
     lines = read_listed([path], TRANSCRIPTS)
     times = [line.split("\t")[2].split() for line in path.read_text("utf-8").splitlines()]
-    ends = [[float(span.split("-")[1]) for span in spans] for spans in times]
-    return Strings([read_wav(line.file, rate)[0] for line in lines], [line.text for line in lines], ends)
+    spans = [[(float(start), float(end)) for start, end in (span.split("-") for span in each)] for each in times]
+    return Strings([read_wav(line.file, rate)[0] for line in lines], [line.text for line in lines], spans)
 
 
 def hear(model: Recogniser, strings: Strings, beam: int = 1, fusions: Sequence[Fusion] = ()) -> list[Errors]:
@@ -93,18 +94,28 @@ def speed(model: Recogniser, strings: Strings) -> dict[str, float]:
     return {"real_time_factor": round(float(np.median(rounds)), 4), "least": round(min(rounds), 4)}
 
 
-def lateness(model: Recogniser, strings: Strings) -> dict[str, Any]:
-    """How much later than its digit ends, in seconds, a word is told, and its last letter heard.
+def times(model: Recogniser, strings: Strings) -> dict[str, Any]:
+    """How many seconds after its digit each word begins and ends, in strings that were heard right."""
+    starts, ends, rate = [], [], model.model.sample_rate
+    for sound, text, spans in zip(strings.sounds, strings.texts, strings.spans, strict=True):
+        found = model.transcribe(sound, rate)
+        if found.text == text:
+            starts += [word.start - start for word, (start, _) in zip(found.words, spans, strict=True)]
+            ends += [word.end - end for word, (_, end) in zip(found.words, spans, strict=True)]
+    return {"start": _spread(starts), "end": _spread(ends)}
 
-    Of strings that were heard right, and of their last word nothing: that is told when the sound has ended.
+
+def lateness(model: Recogniser, strings: Strings) -> dict[str, Any]:
+    """How many seconds after its digit ends a word is told, in strings that were heard right.
+
+    Of last words nothing: they are told when the sound has ended.
     """
-    told, spelled = [], []
-    for sound, text, ends in zip(strings.sounds, strings.texts, strings.ends, strict=True):
+    told = []
+    for sound, text, spans in zip(strings.sounds, strings.texts, strings.spans, strict=True):
         words, when = stream(model, sound)
         if [word.text for word in words] == text.split():
-            told += [each - end for each, end in zip(when[:-1], ends, strict=False)]
-            spelled += [word.end - end for word, end in zip(words, ends, strict=True)]
-    return {"word told": _spread(told), "last letter": _spread(spelled)}
+            told += [each - end for each, (_, end) in zip(when[:-1], spans, strict=False)]
+    return _spread(told)
 
 
 def stream(model: Recogniser, sound: np.ndarray[Any, Any]) -> tuple[list[Word], list[float]]:
@@ -145,9 +156,10 @@ def main(folder: str, data: str, lm: str | None = None) -> None:
         fusion, values = tuned(model, lm, parts["valid"])
         found = {name: summary(hear(model, parts[name], WIDTH, [fusion])) for name in ("test", "noisy")}
         report["beam and language model"] = {**values, **found}
+    report["times"] = times(model, parts["test"])
     report["speed"] = speed(model, parts["test"])
     if model.model.streams:
-        report["lateness"] = lateness(model, parts["test"])
+        report["told"] = lateness(model, parts["test"])
         report["end to end"] = {name: end_to_end(model, parts[name]) for name in ("test", "noisy")}
     print(json.dumps(report, indent=1))
 

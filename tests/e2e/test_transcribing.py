@@ -288,6 +288,12 @@ BAD: list[tuple[str, str, str]] = [
     ("silent", "silent.wav\ta\n", "silent.wav is silent, but 'a' is said to be heard in it"),
     ("long text", f"train/0.wav\t{'abc' * 30}\n", "too few for 90 characters, which take 90; check the text"),
     ("long sound", "long.wav\ta\n", "has 61 seconds; expected 60 at most to train on: cut it at pauses"),
+    (
+        "several",
+        "silent.wav\ta\ntrain/0.wav\ta\nlong.wav\ta\ntrain/none.wav\ta\n",
+        "bad.tsv, line 5: {}/silent.wav is silent, but 'a' is said to be heard in it; "
+        "2 more cannot be used, long.wav, none.wav",
+    ),
 ]
 
 
@@ -300,7 +306,7 @@ def test_lists_that_cannot_be_used(capsys: Capture, data: Path, tmp_path: Path, 
     valid = ["--valid", data / "valid.tsv"]
     outcome = command(capsys, ["train", data / "bad.tsv", *valid, "-o", tmp_path / "m", *flags(**QUICK, steps=2)])
     assert outcome.status == 1
-    assert message in outcome.message
+    assert message.format(data) in outcome.message
     assert not (tmp_path / "m").exists()
 
 
@@ -310,6 +316,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"join": 0}, "join is 0; expected a whole number from 1 to 64"),
     ({"noise": 2}, "noise is 2.0; expected a number from 0.0 to 1.0"),
     ({"speed": 0.9}, "speed is 0.9; expected a number from 0.0 to 0.5"),
+    ({"eq": -1}, "eq is -1.0; expected a number from 0.0 to 40.0"),
     ({"sample_rate": 100}, "sample_rate is 100; expected a whole number from 4000"),
     ({"level": "word"}, "level is 'word'; a recogniser spells in characters: leave it out"),
     ({"tied": True}, "tied is True, which --task transcribe does not have"),

@@ -38,6 +38,8 @@ from ostinato.types import Tokenizer
 
 MOST_SECONDS = 60.0
 """Of a recording to train on: a batch of longer ones is more than most machines hold."""
+MOST_NAMED = 10
+"""Recordings that a message names."""
 SHOWN = 3
 """Held-out recordings that are transcribed to show how training goes."""
 
@@ -73,19 +75,23 @@ class TranscribeTask(Task):
         self.plan = replace(found, reasons={"level": "a recogniser spells", **found.reasons})
 
     def _read(self, lines: Sequence[Listed], part: str) -> Recordings:
-        """The recordings of a part, checked: each names the line it stands in when it cannot be used."""
-        sounds, ids = [], []
+        """The recordings of a part. Raises SoundError when some cannot be used: why the first, and how many."""
+        sounds, ids, wrong = [], [], []
         for line in lines:
+            ids.append(self._tokenizer.encode(line.text))
             try:
                 sounds.append(quantised(read_wav(line.file, self._spectrum.rate)[0]))
+                self._check(sounds[-1], ids[-1], line, part)
             except SoundError as error:
-                raise SoundError(f"{line.place}: {error}") from None
-            ids.append(self._tokenizer.encode(line.text))
-            self._check(sounds[-1], ids[-1], line, part)
+                wrong.append((line, error))
+        if wrong:
+            others = ", ".join(line.file.name for line, _ in wrong[1:MOST_NAMED])
+            more = f"; {len(wrong) - 1:,} more cannot be used, {others}{', ...' if len(wrong) > MOST_NAMED else ''}"
+            raise SoundError(f"{wrong[0][0].place}: {wrong[0][1]}{more if others else ''}")
         return Recordings(_ragged(sounds), Ragged.of(ids), self._spectrum, int(self._tokenizer.encode(" ")[0]))
 
     def _check(self, sound: NDArray[np.int16], ids: NDArray[np.int64], line: Listed, part: str) -> None:
-        seconds, where = len(sound) / self._spectrum.rate, f"{line.place}: {line.file}"
+        seconds, where = len(sound) / self._spectrum.rate, str(line.file)
         if not sound.any():
             raise SoundError(f"{where} is silent, but {line.text[:40]!r} is said to be heard in it")
         if part == "train" and seconds > MOST_SECONDS:
