@@ -147,7 +147,9 @@ def _stream(recogniser: Recogniser, name: str, *, json: bool) -> None:
 
     try:
         with _source(name) as file:
-            for samples in stream_wav(file, recogniser.model.sample_rate, name, BLOCK):
+            for samples in stream_wav(
+                file, recogniser.model.sample_rate, "standard input" if name == "-" else name, BLOCK
+            ):
                 show(listening.hear(samples))
             show(listening.finish())
             if not (begun or json):
