@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from json import dumps
 from math import inf
@@ -22,6 +22,8 @@ from ostinato.lattice.merging import Merge, MergeNear, MergeWords
 from ostinato.lattice.rescore import rescore
 from ostinato.lattice.symbols import Symbols
 
+MERGE, BEAM, LIMIT = 4, 15.0, 32
+"""Of rescoring, where no flag says another."""
 Change = Callable[[Lattice], Lattice]
 FOLDERS = {"slf": ".slf", "slf-nodes": ".slf", "openfst": ".fst.txt"}
 """Formats whose files hold one lattice, and how their names end."""
@@ -101,17 +103,9 @@ def lattice(
     json
         One JSON object an utterance, which ostinato rescore can read.
     """
-    if nbest < 1:
-        raise ConfigError(f"--nbest is {nbest}; expected 1 or more")
-    if to is None and out is not None:
-        raise ConfigError("--out without --to; expected --to slf, slf-nodes, kaldi or openfst beside it")
     rescoring = {"subtract": subtract, "old-lm": old_lm, "merge": merge, "merge-distance": merge_distance, "beam": beam}
-    rescoring |= {"limit": limit, "lowercase": lowercase or None}
-    given = [name for name, value in rescoring.items() if value is not None]
-    if model is None and given:
-        raise ConfigError(f"--{given[0]} belongs to rescoring; expected --model beside it")
-    if to is not None and (nbest > 1 or json):
-        raise ConfigError("--to writes lattices, --nbest and --json are for paths; leave one of them out")
+    _check_company(model, {**rescoring, "limit": limit, "lowercase": lowercase or None}, to, out, nbest > 1 or json)
+    check_range("--nbest", nbest, 1, 1 << 31)
     check_range("--prune", 0.0 if prune is None else prune, 0.0, inf)
     check_range("--posterior", posterior, 0.0, 1.0)
     check_range("--limit", limit or 0, 0, 1 << 31)
@@ -126,9 +120,9 @@ def lattice(
                 model,
                 subtract,
                 old_lm,
-                _merge(4 if merge is None else merge, merge_distance),
-                15.0 if beam is None else beam,
-                32 if limit is None else limit,
+                _merge(MERGE if merge is None else merge, merge_distance),
+                BEAM if beam is None else beam,
+                LIMIT if limit is None else limit,
                 str.lower if lowercase else str,
             )
         )
@@ -147,6 +141,19 @@ def lattice(
                 print(f"ostinato: {for_terminal(' '.join(str(error).split()))}", file=sys.stderr)
     if failed:
         sys.exit(1)
+
+
+def _check_company(
+    model: Path | None, rescoring: Mapping[str, object], to: str | None, out: Path | None, paths_are_shown: bool
+) -> None:
+    """Raise ConfigError on flags that do nothing without others, or beside them."""
+    given = [name for name, value in rescoring.items() if value is not None]
+    if model is None and given:
+        raise ConfigError(f"--{given[0]} belongs to rescoring; expected --model beside it")
+    if to is None and out is not None:
+        raise ConfigError("--out without --to; expected --to slf, slf-nodes, kaldi or openfst beside it")
+    if to is not None and paths_are_shown:
+        raise ConfigError("--to writes lattices, --nbest and --json are for paths; leave one of them out")
 
 
 def _lattices(
