@@ -139,6 +139,13 @@ def test_a_damaged_file_is_named_with_its_line(arpa, before, after, says):
     assert "\n" not in str(caught.value)
 
 
+def test_kenlms_binaries_are_named(tmp_path):
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\0\0\0")
+    with pytest.raises(TextError, match=r"x\.bin is in KenLM's binary format, which only KenLM reads; give the ARPA"):
+        read_arpa(path)
+
+
 def test_sentence_marks_are_asked_for(tmp_path):
     path = tmp_path / "x.arpa"
     path.write_text("\\data\\\nngram 1=1\n\n\\1-grams:\n-0.3\ta\n\\end\\\n")

@@ -27,6 +27,7 @@ MISSING_UNKNOWN = -100.0
 MOST = 10
 """The longest grams that are read."""
 _HEADER = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)$")
+_KENLM = b"mmap lm http://kheafield.com/code"
 _WORD_BYTES, _GRAM_BYTES = 300, 90
 """Memory that reading takes for each word and for each longer gram: 275, and 68 to 81, were measured (docs/log.md)."""
 
@@ -152,7 +153,19 @@ def read_arpa(path: str | Path) -> ArpaModel:
     Raises TextError, naming file and line, when something is not as the format or the file's own counts say: memory
     grows with what is read, never by what the file claims.
     """
+    if _begins_with(path, _KENLM):
+        raise TextError(
+            f"{path} is in KenLM's binary format, which only KenLM reads; give the ARPA file it was made of"
+        )
     return _Reader(str(path)).model()
+
+
+def _begins_with(path: str | Path, mark: bytes) -> bool:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(mark)) == mark
+    except OSError:  # which reading will say better
+        return False
 
 
 class _Reader:
