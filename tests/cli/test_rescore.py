@@ -195,6 +195,12 @@ def test_wrong_settings_are_one_line(place, capsys, arguments, says):
     assert shown.out == ""
 
 
+def test_places_are_looked_at_before_the_work(place, capsys):
+    for flag in ("--out", "--best"):
+        shown = said(capsys, place / "no model", place / "lists.jsonl", flag, "/none/x", status=1)
+        assert "/none/x: there is no folder /none" in shown.err
+
+
 def test_lists_without_references_ask_for_weights(place, capsys):
     (place / "one").write_text('[{"text": "a", "s": 1}, {"text": "b", "s": 2}]\n')
     shown = said(capsys, place / "x.arpa", place / "one", status=1)
