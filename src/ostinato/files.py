@@ -24,7 +24,7 @@ def check_place(path: str | Path) -> None:
 def whole(path: str | Path) -> Iterator[Path]:
     """Another name to write a file to, which takes ``path`` in one move when the block ends well.
 
-    Raises OSError, naming ``path``; when anything is raised nothing is left of what was begun.
+    Raises OSError, naming ``path`` and not that name; when anything is raised nothing is left of what was begun.
     """
     path = Path(path)
     check_place(path)
@@ -34,6 +34,8 @@ def whole(path: str | Path) -> Iterator[Path]:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
+        if error.filename not in (None, str(part)):  # of another file, that was read or run meanwhile
+            raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     except BaseException:
         part.unlink(missing_ok=True)

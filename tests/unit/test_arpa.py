@@ -2,6 +2,8 @@
 
 import gzip
 import math
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -144,6 +146,15 @@ def test_kenlms_binaries_are_named(tmp_path):
     path.write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\0\0\0")
     with pytest.raises(TextError, match=r"x\.bin is in KenLM's binary format, which only KenLM reads; give the ARPA"):
         read_arpa(path)
+
+
+def test_a_pipe_is_read_from_its_beginning(arpa, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(FILE,))
+    writer.start()
+    np.testing.assert_array_equal(log10s(pipe, "a b zebra"), log10s(arpa, "a b zebra"))
+    writer.join()
 
 
 def test_sentence_marks_are_asked_for(tmp_path):

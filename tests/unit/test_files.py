@@ -22,9 +22,7 @@ def test_a_file_takes_the_place_of_another_in_one_move(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError("no"), KeyboardInterrupt(), OSError(28, "No space left on device", "x.part")]
-)
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_what_goes_wrong_leaves_what_was_there(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.txt"
     write_whole(path, "before")
@@ -40,6 +38,19 @@ def test_what_goes_wrong_leaves_what_was_there(tmp_path: Path, error: BaseExcept
     assert list(tmp_path.iterdir()) == [path]
     if isinstance(caught.value, OSError):
         assert (caught.value.errno, caught.value.filename) == (28, str(path))
+
+
+def test_errors_name_the_file_that_was_meant(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+
+    def fail(wrong: str) -> None:
+        with whole(path):
+            raise FileNotFoundError(2, "No such file or directory", wrong)
+
+    for wrong, named in ((f"{path}.part", str(path)), ("a program", "a program")):
+        with pytest.raises(FileNotFoundError) as caught:
+            fail(wrong)
+        assert caught.value.filename == named
 
 
 def test_places_where_no_file_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,6 +161,9 @@ def read_arpa(path: str | Path) -> ArpaModel:
 
 
 def _begins_with(path: str | Path, mark: bytes) -> bool:
+    """Of a file; a pipe is left alone, since what was read of it is gone."""
+    if not Path(path).is_file():
+        return False
     try:
         with Path(path).open("rb") as file:
             return file.read(len(mark)) == mark
