@@ -233,7 +233,7 @@ def test_learns_to_reverse_its_source(kind):
     target = torch.cat([torch.ones(1, 6, dtype=torch.long), source.flip(0), torch.ones(1, 6, dtype=torch.long)])
     data = Pairs(source, torch.full((6,), 3), target, torch.full((6,), 4))
     optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(120):
+    for _ in range(200):
         optimiser.zero_grad()
         model.loss(data)[0].backward()
         optimiser.step()
