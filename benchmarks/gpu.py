@@ -2,7 +2,8 @@
 
     python benchmarks/gpu.py [--rounds 5] [--text FILE --seconds 60]
 
-Ours is a kernel of one launch; `by` says which of them `ostinato train --device cuda` runs at that size.
+Ours is a kernel of one launch; `by` says which of them `ostinato train --device cuda` runs at that size. Outputs and
+gradients of all are compared before any is timed.
 Times in milliseconds, medians over rounds; the loop is the same equations, an operation at a time.
 """
 
@@ -10,10 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +30,8 @@ from ostinato.kernels.autograd.loops import LOOPS, RNN_LOOPS
 from ostinato.kernels.reference import weight_shapes
 
 SIZES = ((64, 64, 256), (64, 64, 512), (128, 32, 512), (35, 20, 650), (64, 64, 1024), (64, 256, 1024))
+TOLERANCE = 0.02
+"""Of the largest entry: products of tf32 have ten bits, through 128 steps and back."""
 CELLS = ("rnn", "gru", "gru_reset_after", "lstm", "peephole", "peephole_diagonal")
 
 
@@ -65,6 +69,7 @@ def measure(cell: str, T: int, B: int, H: int, rounds: int) -> dict[str, Any]:
     }
     if function is not None:
         runs["torch"] = lambda: sequence._run_fused(function, x, weights, state, None)[0]
+    check(runs, list(weights.values()))
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -77,6 +82,19 @@ def measure(cell: str, T: int, B: int, H: int, rounds: int) -> dict[str, Any]:
         row[f"kernel_faster_than_{name}"] = round(median(theirs / mine for theirs, mine in each), 2)
     print(row, flush=True)
     return row
+
+
+def check(runs: Mapping[str, Callable[[], Tensor]], inputs: Sequence[Tensor]) -> None:
+    """Exits when outputs, or gradients of ``inputs``, are not those of the loop."""
+    wanted: list[Tensor] | None = None
+    for name in ("loop", *(runs.keys() - {"loop"})):
+        y = runs[name]()
+        torch.manual_seed(1)
+        found = [y.detach(), *torch.autograd.grad(y, inputs, torch.randn_like(y))]
+        wanted = wanted or found
+        worst = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, wanted, strict=True))
+        if not worst < TOLERANCE:
+            sys.exit(f"{name} is {worst:.2g} of the largest entry off the loop; no timing of wrong results")
 
 
 def _seconds(run: Any, count: int) -> float:

@@ -146,10 +146,11 @@ def _read_midi(path: Path, beats: float) -> Piece:
     """A MIDI file, all tracks but drums together. A note sounds from the step nearest to its beginning to the one
     nearest to its end, in one step at least."""
     symusic, data = _symusic(), _read(path)
+    _check_tracks(data, str(path))
     try:
         score = symusic.Score.from_midi(data)
     except (RuntimeError, ValueError, MemoryError, UnicodeDecodeError) as error:
-        raise MusicError(f"{path} is a damaged MIDI file, or none: {_line(error)}; get it again") from None
+        raise MusicError(f"{path} is a damaged MIDI file: {_line(error)}; get it again") from None
     notes = [
         (note.start, note.end, note.pitch, track) for track in score.tracks if not track.is_drum for note in track.notes
     ]
@@ -163,6 +164,19 @@ def _read_midi(path: Path, beats: float) -> Piece:
         name = f", track {track.name!r}" if track.name else ""
         roll[first:last, key_of(pitch, f"{path}{name}, quarter {start / score.ticks_per_quarter:g},")] = True
     return Piece(roll, str(path))
+
+
+def _check_tracks(data: bytes, path: str) -> None:
+    """Raises MusicError when there are fewer whole tracks than the header promises: symusic may read what is left."""
+    if data[:4] != b"MThd":
+        raise MusicError(f"{path} is no MIDI file (it begins with {data[:4]!r}); expected MThd; convert it")
+    promised, there, at = int.from_bytes(data[10:12], "big"), 0, 0
+    while at + 8 <= len(data):
+        kind, end = data[at : at + 4], at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
+        there += kind == b"MTrk" and end <= len(data)
+        at = end
+    if len(data) < 14 or there < promised:
+        raise MusicError(f"{path} is cut: of the {promised:,} tracks in its header {there:,} are whole; get it again")
 
 
 def write_midi(path: str | Path, voices: Sequence[Roll], beats: float, bpm: float = 90.0) -> None:

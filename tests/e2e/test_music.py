@@ -169,7 +169,7 @@ def test_a_bad_melody_does_not_stop_the_others(capsys: Capture, harmoniser: Path
     errors = outcome.err.splitlines()
     assert [error.split(" ")[0] for error in errors] == ["ostinato:"] * 4
     assert "no such file of music" in errors[0]
-    assert f"{cut} is a damaged MIDI file" in errors[1]
+    assert f"{cut} is cut: of the 1 tracks in its header 0 are whole" in errors[1]
     assert "high.json, piece 1, step 2 has pitch 120; expected 21 to 108" in errors[2]
     assert "empty.json, piece 1 is empty" in errors[3]
 

@@ -148,13 +148,22 @@ def test_what_goes_on_sounding_is_one_note_and_voices_are_tracks(tmp_path: Path)
     assert found == [[(0, 480, 60), (480, 240, 62)], [(0, 240, 40), (480, 240, 40)]]
 
 
-def test_a_midi_file_cut_anywhere_is_refused_or_none(tmp_path: Path) -> None:
-    whole = midi(tmp_path / "a.mid", [(0, 96, 60), (96, 96, 62)]).read_bytes()
+def test_a_midi_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    music.write_midi(tmp_path / "a.mid", [draw_roll(5), draw_roll(5, 1)], 1.0)
+    whole = (tmp_path / "a.mid").read_bytes()
     cut = tmp_path / "cut.mid"
     for size in range(len(whole)):
         cut.write_bytes(whole[:size])
-        with pytest.raises(MusicError, match=r"cut\.mid is (a damaged MIDI file, or none|empty)"):
+        with pytest.raises(MusicError, match=r"cut\.mid is (cut|no MIDI file)"):
             music.read_pieces(cut, 1.0)
+    cut.write_bytes(whole + b"MTrk and more")
+    assert len(music.read_pieces(cut, 1.0)) == 1
+    cut.write_bytes(whole[:-4] + bytes(4))
+    with pytest.raises(MusicError, match=r"cut\.mid is a damaged MIDI file"):
+        music.read_pieces(cut, 1.0)
+    cut.write_bytes(b"a tune")
+    with pytest.raises(MusicError, match=r"cut\.mid is no MIDI file \(it begins with b'a tu'\); expected MThd"):
+        music.read_pieces(cut, 1.0)
 
 
 def test_midi_outside_of_the_piano(tmp_path: Path) -> None:
