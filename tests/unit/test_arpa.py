@@ -187,7 +187,7 @@ def test_what_is_written_is_the_kneser_ney_model(tmp_path, order, name):
     words = sorted({word for line in TEXT for word in line.split()})
     place = {word: n for n, word in enumerate(["\n", *words, "<unk>"])}
     ids = [0, *(place[word] for line in TEXT for word in [*line.split(), "\n"])]
-    model = NgramModel.fit(np.array(ids), order, len(place))
+    model = NgramModel.fit(np.array(ids), order, len(place), boundary=0)
     arpa = read_arpa(path)
     for line in [*TEXT, "on on cat", "bird the zebra", ""]:
         known = [place.get(word, place["<unk>"]) for word in line.split()]

@@ -62,6 +62,24 @@ def test_interpolated_kneser_ney_by_hand():
         assert got == pytest.approx(expected)
 
 
+def test_of_sentences_that_end_alike_first_words_keep_their_counts():
+    """0 is the boundary: five sentences "1 3" and one "2 3". Every bigram after it has the same token before."""
+    ids = np.array([0, 1, 3] * 5 + [0, 2, 3, 0])
+    model = NgramModel.fit(ids, 3, 4, boundary=0)
+    # Different tokens before 0, 1, 2, 3: 3; 0; 0; 1 and 2. Counts of one and two are discounted by 0.5 and 0.75.
+    unigram = [(n - d) / 5 + (3 * 0.5 + 0.75) / 5 / 4 for n, d in ((1, 0.5), (1, 0.5), (1, 0.5), (2, 0.75))]
+    first = [p * (0.75 + 0.5) / 6 for p in unigram]
+    first[1] += (5 - 0.75) / 6
+    first[2] += (1 - 0.5) / 6
+    got = [math.exp(-model.token_nats(np.array([0, token]))[-1]) for token in range(4)]
+    assert got == pytest.approx(first)
+    # Of three tokens there are 0 1 3, 0 2 3, 1 3 0 and 2 3 0, and none over the end of a sentence.
+    assert len(model.levels[2].keys) == 4
+    assert [len(level.keys) for level in NgramModel.fit(ids, 3, 4).levels] == [4, 5, 6]
+    with pytest.raises(ConfigError, match="order is 5; expected 1 to 4: no sentence is longer, its ends counted"):
+        NgramModel.fit(ids, 5, 4, boundary=0)
+
+
 def test_discounts_are_chen_and_goodmans():
     """From counts of counts 4, 2, 1, 1: Y = 4 / (4 + 2 * 2)."""
     from ostinato.score.ngram import _discounts

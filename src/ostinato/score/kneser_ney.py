@@ -45,7 +45,9 @@ def learn_arpa(
         )
     # The text begins after a line end, as every sentence does.
     ids = tokenizer.encode("\n" + " \n ".join(line for line in _sentences(corpus)) + "\n")
-    write_arpa(NgramModel.fit(ids, order, tokenizer.vocab_size), words, tokenizer.boundary_id, path)
+    write_arpa(
+        NgramModel.fit(ids, order, tokenizer.vocab_size, tokenizer.boundary_id), words, tokenizer.boundary_id, path
+    )
 
 
 def _lines(corpus: Corpus) -> list[str]:
@@ -60,10 +62,10 @@ def _sentences(corpus: Corpus) -> Iterator[str]:
 
 
 def write_arpa(model: NgramModel, words: Sequence[str], boundary: int, path: str | Path) -> None:
-    """Write a model of ``words`` in which the token ``boundary`` stands between sentences.
+    """Write a model of ``words`` that was fitted to sentences with the token ``boundary`` between them.
 
-    It is ``</s>`` at the end of a gram and ``<s>`` at its beginning; grams over the end of a sentence are left out, for
-    no sentence asks for them. The file replaces what was there only when it is whole.
+    It is ``</s>`` at the end of a gram and ``<s>`` at its beginning. The file replaces what was there only when it is
+    whole.
     """
     levels, packed = list(_levels(model, boundary)), Path(path).suffix == ".gz"
     with (
@@ -102,9 +104,7 @@ def _levels(model: NgramModel, boundary: int) -> Iterator[tuple[Ids, Nats, Nats]
         mass = np.ones(len(grams))
         if n + 1 < len(levels):
             mass = np.where(levels[n + 1].totals > 0, levels[n + 1].backoff, 1.0)
-        within = ~(grams[:, 1:-1] == boundary).any(axis=1)
-        ends = grams[:, -1] == boundary
-        found = (grams[within], np.log10(probs[within]), np.log10(np.where(ends, 1.0, mass)[within]))
+        found = (grams, np.log10(probs), np.log10(np.where(grams[:, -1] == boundary, 1.0, mass)))
         yield found if n else _with_beginning(*found, float(np.log10(mass[boundary])))
 
 

@@ -76,21 +76,35 @@ class NgramModel:
     """Of unigrams, bigrams, ..."""
 
     @staticmethod
-    def fit(ids: Ids, order: int, vocab: int) -> NgramModel:
-        """Count the grams of up to ``order`` tokens in ``ids (T,)``. Raises ConfigError when there are fewer tokens."""
+    def fit(ids: Ids, order: int, vocab: int, boundary: int = -1) -> NgramModel:
+        """Count the grams of up to ``order`` tokens in ``ids (T,)``.
+
+        With ``boundary``, a token before and after each sentence, no gram goes over the end of a sentence, and grams
+        that begin one keep their counts, for nothing stands before them (Heafield et al. 2013); -1 is none. Raises
+        ConfigError when there are no grams of ``order`` tokens.
+        """
         if not 1 <= order <= len(ids):
             raise ConfigError(f"order is {order}; expected 1 to the number of tokens, {len(ids)}")
-        keys, codes, counts = [np.arange(vocab)], [ids], [np.bincount(ids, minlength=vocab)]
+        keys, codes, counts = [np.arange(vocab)], ids, [np.bincount(ids, minlength=vocab)]
+        begins = np.zeros(vocab, bool)  # grams of two and more tokens that begin a sentence
         for k in range(1, order):
-            # codes[k][i] is the gram of k + 1 tokens that ends at token i + k
-            unique, first, code, count = np.unique(
-                codes[-1][:-1] * vocab + ids[k:], return_index=True, return_inverse=True, return_counts=True
-            )
+            # codes[i] is the gram of k tokens that ends at token i + k - 1, -1 where it goes over the end of a sentence
+            within = codes[:-1] >= 0
+            if k > 1:
+                within &= ids[k - 1 : -1] != boundary
+            windows = np.flatnonzero(within)
+            if len(windows) == 0:
+                raise ConfigError(f"order is {order}; expected 1 to {k}: no sentence is longer, its ends counted")
+            grams = codes[windows] * vocab + ids[windows + k]
+            unique, first, code, count = np.unique(grams, return_index=True, return_inverse=True, return_counts=True)
             # A shorter gram counts once for every different token before it.
-            counts[-1] = np.bincount(codes[-1][1:][first], minlength=len(keys[-1]))
+            before = np.bincount(codes[windows[first] + 1], minlength=len(keys[-1]))
+            counts[-1] = np.where(begins, counts[-1], before)
+            begins = begins[unique // vocab] if k > 1 else unique // vocab == boundary
             keys.append(unique)
-            codes.append(code)
             counts.append(count)
+            codes = np.full(len(codes) - 1, -1)
+            codes[windows] = code
         contexts = [np.zeros(vocab, np.int64), *(key // vocab for key in keys[1:])]
         sizes = [1, *(len(key) for key in keys[:-1])]
         return NgramModel(vocab, tuple(map(_level, keys, counts, contexts, sizes)))
