@@ -7,6 +7,7 @@ A file is data: its size is looked at before it is read, and the length that it 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -144,7 +145,7 @@ def _check_steps(steps: float, place: str) -> None:
 
 def _read_midi(path: Path, beats: float) -> Piece:
     """A MIDI file, all tracks but drums together. A note sounds from the step nearest to its beginning to the one
-    nearest to its end, in one step at least."""
+    nearest to its end, in one step at least; halfway between two, the later one is nearest."""
     symusic, data = _symusic(), _read(path)
     _check_tracks(data, str(path))
     try:
@@ -158,7 +159,8 @@ def _read_midi(path: Path, beats: float) -> Piece:
         raise MusicError(f"{path} is empty: it has no notes, drums left aside; leave it out")
     step = max(1, score.ticks_per_quarter) * beats
     _check_steps(max(end for _, end, _, _ in notes) / step, str(path))
-    spans = [(round(start / step), max(round(start / step) + 1, round(end / step))) for start, end, _, _ in notes]
+    rounded = [(math.floor(start / step + 0.5), math.floor(end / step + 0.5)) for start, end, _, _ in notes]
+    spans = [(first, max(first + 1, last)) for first, last in rounded]
     roll = np.zeros((max(end for _, end in spans), KEYS), bool)
     for (first, last), (start, _, pitch, track) in zip(spans, notes, strict=True):
         name = f", track {track.name!r}" if track.name else ""

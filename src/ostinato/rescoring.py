@@ -19,13 +19,15 @@ from ostinato.score.scorer import Scorer
 from ostinato.score.sentences import score_sentences
 from ostinato.score.tune import STARTS, Candidates, folds, tune
 from ostinato.score.wer import Errors, confidence_interval, word_errors
-from ostinato.text.nbest import NBest
+from ostinato.text.nbest import TEXT, TOTAL, NBest
 from ostinato.text.spoken import join_clitics, treebank_text
 
 TOGETHER = 512
 """Hypotheses that are scored at once; a list stays whole."""
 WORDS = "words"
 """The score that counts words: its weight is what a word is worth beside what it costs."""
+UNKNOWN = " unknown"
+"""After a model's name: the score that counts words which it does not know."""
 WER_TEXTS = ("as-is", "join")
 MODEL_TEXTS = ("as-is", "treebank")
 
@@ -126,7 +128,8 @@ def rescore(
     """Score every hypothesis by every one of ``scorers``, and choose by the weighted sum of these and its own scores.
 
     Beside them stand the number of words, and of words that a model does not know where there are any. Raises
-    ConfigError on weights of scores that there are not, and when there is neither a weight nor a reference.
+    ConfigError on weights of scores that there are not, on a score ``words`` that is another, and when there is neither
+    a weight nor a reference.
     """
     options = options or RescoreOptions()
     names, features = _features(scorers, lists, options)
@@ -169,12 +172,16 @@ def _features(
     texts = [[_for_model(h.text, options).split() for h in one.hypotheses] for one in lists]
     columns = {name: [np.array([h.scores[name] for h in one.hypotheses]) for one in lists] for name in own}
     for name, scorer in scorers.items():
-        shown = name if name not in columns else f"model {name}"
+        shown = name if name not in (*columns, WORDS, TEXT, TOTAL) else f"model {name}"
         columns[shown] = _scored(scorer, texts)
         unknown = [np.array([sum(word not in scorer for word in text) for text in one], float) for one in texts]
-        if f"{shown} unknown" in (options.weights or {}) or any(counts.any() for counts in unknown):
-            columns[f"{shown} unknown"] = unknown
-    columns[WORDS] = [np.array([len(h.text.split()) for h in one.hypotheses], float) for one in lists]
+        if shown + UNKNOWN in (options.weights or {}) or any(each.any() for each in unknown):
+            columns[shown + UNKNOWN] = unknown
+    counts = [np.array([len(h.text.split()) for h in one.hypotheses], float) for one in lists]
+    for one, given, count in zip(lists, columns.get(WORDS, counts), counts, strict=True):
+        if (given != count).any():
+            raise ConfigError(f"{one.where} has a score {WORDS} that is not the number of words; give it another name")
+    columns[WORDS] = counts
     features = [np.stack([columns[name][n] for name in columns], axis=1) for n in range(len(lists))]
     return tuple(columns), features
 

@@ -232,3 +232,36 @@ def test_the_report_for_people(place, capsys):
     assert lines[4].startswith("gain ")
     assert "tuned on all lists" in lines[5]
     assert "changed: " in lines[6]
+
+
+def test_what_is_compared_is_counted(place, capsys):
+    """Two of four lists have a reference; with empty ones there is no rate."""
+    some = [{**one, "ref": one["ref"] if n < 2 else None} for n, one in enumerate(records(4))]
+    (place / "some.jsonl").write_text("".join(json.dumps(one) + "\n" for one in some))
+    out = said(capsys, place / "x.arpa", place / "some.jsonl", "--weight", "ac=1").out
+    assert "over 2 utterances with a reference" in out
+    (place / "some.jsonl").write_text("".join(json.dumps({**one, "ref": ""}) + "\n" for one in some))
+    report = json.loads(said(capsys, place / "x.arpa", place / "some.jsonl", "--weight", "ac=1", "--json").out)
+    assert report["rescored"]["wer"] is None
+    assert report["rescored"]["insertions"] > 0
+
+
+def test_a_score_of_words_is_their_number(place, capsys):
+    one = {"id": "a", "hyps": [{"text": "the cat", "words": 2}, {"text": "the", "words": -1.0}]}
+    (place / "one.jsonl").write_text(json.dumps(one))
+    shown = said(capsys, place / "x.arpa", place / "one.jsonl", "--weight", "words=1", status=1)
+    assert "one.jsonl, line 1 has a score words that is not the number of words; give it another name" in shown.err
+    (place / "words").write_bytes((place / "x.arpa").read_bytes())
+    lists = read_lists([place / "lists.jsonl"]).lists
+    names = rescore({"words": load_scorer(place / "words")}, lists, RescoreOptions(weights={"ac": 1.0})).names
+    assert [name for name in names if "unknown" not in name] == ["ac", "model words", "words"]
+
+
+def test_a_model_of_other_words_is_told(place, capsys):
+    text = (place / "lists.jsonl").read_text()
+    assert said(capsys, place / "x.arpa", place / "lists.jsonl", "--weight", "ac=1").err == ""
+    for word in WORDS:
+        text = text.replace(word, word.upper())
+    (place / "loud.jsonl").write_text(text)
+    shown = said(capsys, place / "x.arpa", place / "loud.jsonl", "--weight", "ac=1")
+    assert "ostinato: x.arpa does not know 100% of the words" in shown.err

@@ -95,7 +95,7 @@ def test_too_much_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pyte
     late = midi(tmp_path / "late.mid", [(0, 96, 60), (96 * 9, 96, 60)])
     with pytest.raises(MusicError, match=r"late\.mid has 10 steps; expected 8 at most; cut it, or give longer --beats"):
         music.read_pieces(late, 1.0)
-    assert len(music.read_pieces(late, 2.0)[0].roll) == 5
+    assert len(music.read_pieces(late, 2.0)[0].roll) == 6
     monkeypatch.setattr(music, "MOST_BYTES", 20)
     with pytest.raises(MusicError, match="bytes; expected 20 at most"):
         music.read_pieces(path, 1.0)
@@ -107,6 +107,14 @@ def test_midi_in_steps(tmp_path: Path) -> None:
     assert to_steps(music.read_pieces(path, 1.0)[0].roll) == [[60, 62], [64], [60, 64], [65]]
     assert to_steps(music.read_pieces(path, 2.0)[0].roll) == [[60, 62, 64], [60], [65]]
     assert to_steps(music.read_pieces(path, 0.5)[0].roll)[:3] == [[60], [60, 62, 64], [64]]
+
+
+def test_equal_rhythms_stay_equal(tmp_path: Path) -> None:
+    """Half a step away from both, a note goes to the later one, on whatever beat."""
+    path = midi(tmp_path / "a.mid", [(48 + 96 * k, 48, 60 + k) for k in range(4)])
+    assert to_steps(music.read_pieces(path, 1.0)[0].roll) == [[], [60], [61], [62], [63]]
+    path = midi(tmp_path / "a.mid", [(96 * k, 48, 60 + k) for k in range(4)])
+    assert to_steps(music.read_pieces(path, 1.0)[0].roll) == [[60], [61], [62], [63]]
 
 
 def test_two_that_are_quiet_at_once_give_the_streams_back(capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import numpy as np
 import pytest
 
 from ostinato.errors import ConfigError, TextError
@@ -41,6 +42,27 @@ def test_packed_files_and_lists_without_ids(tmp_path):
     found = read_lists([path])
     assert [one.id for one in found.lists] == ["1", "2"]
     assert [[h.scores["score"] for h in one.hypotheses] for one in found.lists] == [[-1, -2], [0]]
+    other = write(tmp_path / "y.jsonl", [{"text": "a", "score": -1}], {"id": "2", "hyps": [{"text": "b", "score": 0}]})
+    found = read_lists([path, other])
+    assert [one.id for one in found.lists] == [f"{path}:1", f"{path}:2", f"{other}:1", "2"]
+    assert found.problems == []
+    packed = path.rename(tmp_path / "no ending")
+    assert len(read_lists([packed]).lists) == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_damaged_gz_is_said_in_a_line(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    lines = [json.dumps({**GOOD, "id": str(rng.integers(1 << 60))}) for _ in range(20)]
+    whole = bytearray(gzip.compress("\n".join(lines).encode()))
+    whole[int(rng.integers(10, len(whole)))] ^= 1 << int(rng.integers(8))
+    path = tmp_path / "x.jsonl.gz"
+    path.write_bytes(whole)
+    try:
+        problems = read_lists([path]).problems
+    except TextError as error:
+        problems = [str(error)]
+    assert any("x.jsonl.gz" in problem for problem in problems)
 
 
 def test_kaldi_tables(tmp_path):
@@ -56,7 +78,14 @@ def test_kaldi_tables(tmp_path):
 
 def test_references_of_their_own_come_first(tmp_path):
     references = write(tmp_path / "ref", "u1 other words")
-    assert read_lists([write(tmp_path / "x", GOOD)], references=references).lists[0].reference == "other words"
+    lists = write(tmp_path / "x", GOOD)
+    assert read_lists([lists], references=references).lists[0].reference == "other words"
+    write(references, "u1\tother  words")
+    assert read_lists([lists], references=references).lists[0].reference == "other  words"
+    write(references, "u7 other words")
+    lists = write(tmp_path / "x", {**GOOD, "ref": None})
+    with pytest.raises(TextError, match="ref has no line for 'u1', nor for any other list"):
+        read_lists([lists], references=references)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +157,12 @@ def test_a_byte_order_mark_is_no_part_of_a_list(tmp_path):
     assert [one.id for one in read_lists([path]).lists] == ["u1"]
 
 
+def test_names_of_scores_that_are_taken(tmp_path):
+    for name in ("text", "total"):
+        with pytest.raises(ConfigError, match=f"no score can be called {name}"):
+            read_lists([write(tmp_path / "x", "u-1 a")], scores={name: write(tmp_path / "ac", "u-1 2")})
+
+
 def test_tables_of_scores_are_for_tables(tmp_path):
     ac = write(tmp_path / "ac", "u1-1 1")
     with pytest.raises(ConfigError, match="scores are given in tables, which lists in JSON do not read"):
@@ -152,7 +187,7 @@ def test_a_missing_or_empty_file_does_not_stop_the_others(tmp_path):
     assert "no such file" in found.problems[0]
     assert "good.jsonl" in found.problems[0]
     assert "is empty" in found.problems[1]
-    assert "cannot read" in found.problems[2]
+    assert "is a folder" in found.problems[2]
     assert any("damaged.gz" in problem for problem in found.problems[3:])
 
 

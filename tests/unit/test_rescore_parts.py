@@ -147,6 +147,36 @@ def test_tuning_is_never_worse_than_the_weights_it_begins_from():
         assert errors_of(lists, tune(lists, starts=2)) <= errors_of(lists, 1 / spread)
 
 
+@pytest.mark.parametrize("constant", [0, 1, 2])
+def test_scores_that_are_the_same_for_a_list_have_no_weight(constant):
+    """Whatever they are: their spread within a list is nothing but rounding."""
+    rng, lists = np.random.default_rng(7), random_lists(3, count=20)
+    same = [np.full(len(one.errors), rng.normal() * 0.1) for one in lists]
+    more = [
+        Candidates(np.insert(one.features, constant, x, axis=1), one.errors) for one, x in zip(lists, same, strict=True)
+    ]
+    weights = tune(more, starts=3)
+    assert weights[constant] == 0
+    np.testing.assert_array_equal(np.delete(weights, constant), tune(lists, starts=3))
+    nothing = [Candidates(np.full((3, 2), 0.1), np.array([2, 0, 1]))]
+    np.testing.assert_array_equal(tune(nothing, starts=3), [0, 0])
+
+
+def test_one_score_that_differs_is_weighed_by_its_sign():
+    """Beside a count of words that never does."""
+    rng = np.random.default_rng(8)
+    for sign in (1, -1):
+        lists = []
+        for _ in range(12):
+            score = rng.normal(size=4)
+            features = np.stack([score, np.full(4, rng.integers(3, 9))], axis=1)
+            lists.append(Candidates(features, (sign * score < (sign * score).max()).astype(int)))
+        weights = tune(lists, starts=3)
+        assert errors_of(lists, weights) == 0
+        assert (np.sign(weights[0]), weights[1]) == (sign, 0)
+        assert abs(weights[0]) > 0.3
+
+
 def test_there_must_be_something_to_choose():
     with pytest.raises(ConfigError, match="no list has two hypotheses"):
         tune([Candidates(np.ones((1, 2)), np.array([3]))])

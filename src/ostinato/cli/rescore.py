@@ -11,13 +11,13 @@ from typing import Any, Literal
 from ostinato.cli.arguments import Flag, TextFile, for_terminal
 from ostinato.errors import ConfigError, TextError
 from ostinato.files import check_place, write_whole
-from ostinato.rescoring import Choice, Rescored, RescoreOptions, load_scorer
+from ostinato.rescoring import UNKNOWN, WORDS, Choice, Rescored, RescoreOptions, load_scorer
 from ostinato.rescoring import rescore as rescore_lists
 from ostinato.score.interpolate import LinearScorer, fit_linear
 from ostinato.score.scorer import Scorer
 from ostinato.text.corpus import read_chunks
 from ostinato.text.labelled import lines
-from ostinato.text.nbest import read_lists
+from ostinato.text.nbest import TEXT, TOTAL, read_lists
 
 SHOWN = 10
 """Changed utterances that the report shows."""
@@ -94,6 +94,7 @@ def rescore(
     for problem in found.problems:
         print("ostinato: " + " ".join(problem.split()), file=sys.stderr)
     result = rescore_lists(_scorers([model, *(also or [])], interpolate), found.lists, options)
+    _tell_unknown(result)
     if out is not None:
         records = [encoder.dumps(_record(choice, result), ensure_ascii=False) for choice in result.choices]
         write_whole(out, "".join(f"{record}\n" for record in records))
@@ -153,12 +154,24 @@ def _shares(given: str, scorers: Sequence[Scorer[Any]]) -> list[float]:
     return shares
 
 
+def _tell_unknown(result: Rescored) -> None:
+    """Of each model that knows few of the words: texts of another kind, or in other letters."""
+    sums = dict(zip(result.names, sum(choice.scores.sum(axis=0) for choice in result.choices), strict=True))
+    for name, unknown in sums.items():
+        if name.endswith(UNKNOWN) and unknown > sums[WORDS] / 2:
+            print(
+                f"ostinato: {name.removesuffix(UNKNOWN)} does not know {unknown / sums[WORDS]:.0%} of the words; is it "
+                "a model of such texts? --model-text treebank shows it the words in lower case",
+                file=sys.stderr,
+            )
+
+
 def _record(choice: Choice, result: Rescored) -> dict[str, Any]:
     """A rescored list, in the form it can be read again."""
     hypotheses = []
     for n in choice.order:
         scores = dict(zip(result.names, choice.scores[n].tolist(), strict=True))
-        hypotheses.append({"text": choice.source.hypotheses[n].text, **scores, "total": float(choice.totals[n])})
+        hypotheses.append({TEXT: choice.source.hypotheses[n].text, **scores, TOTAL: float(choice.totals[n])})
     reference = {} if choice.source.reference is None else {"ref": choice.source.reference}
     return {"id": choice.source.id, **reference, "hyps": hypotheses}
 
@@ -166,7 +179,7 @@ def _record(choice: Choice, result: Rescored) -> dict[str, Any]:
 def _summary(result: Rescored) -> dict[str, Any]:
     systems = {
         name: {
-            "wer": system.errors.rate,
+            "wer": system.errors.rate if system.errors.words else None,
             "interval": system.interval,
             "substitutions": system.errors.substitutions,
             "deletions": system.errors.deletions,
@@ -208,7 +221,8 @@ def _print_report(result: Rescored) -> None:
         print(f"{name:10} {errors.rate * 100:>7.2f} {interval:>15} {counts}")
     if result.gain is not None:
         gain, low, high = (100 * x for x in result.gain)
-        print(f"gain {gain:.2f} points, 95% {low:.2f} to {high:.2f}, over {len(result.choices):,} utterances")
+        judged = sum(bool(choice.errors) for choice in result.choices)
+        print(f"gain {gain:.2f} points, 95% {low:.2f} to {high:.2f}, over {judged:,} utterances with a reference")
     how = (
         "tuned on all lists, for others than these; each list here had others' weights" if result.tuned else "as given"
     )

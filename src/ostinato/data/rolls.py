@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,7 +29,7 @@ def to_roll(steps: Sequence[Any], where: str) -> Roll:
     """
     roll = np.zeros((len(steps), KEYS), bool)
     for t, step in enumerate(steps):
-        if not isinstance(step, list | tuple):
+        if not isinstance(step, list | tuple | np.ndarray):
             raise MusicError(f"{where}, step {t + 1} is {str(step)[:40]!r}; expected a list of MIDI pitches")
         for pitch in step:
             if pitch != SILENT:
@@ -38,7 +39,7 @@ def to_roll(steps: Sequence[Any], where: str) -> Roll:
 
 def key_of(pitch: Any, where: str) -> int:
     """The key of a MIDI pitch. Raises MusicError, which says ``where``, when a piano has none."""
-    whole = isinstance(pitch, int) or (isinstance(pitch, float) and pitch.is_integer())
+    whole = isinstance(pitch, Integral) or (isinstance(pitch, float) and pitch.is_integer())
     if not whole or isinstance(pitch, bool) or not LOWEST <= pitch < LOWEST + KEYS:
         raise MusicError(
             f"{where} has pitch {str(pitch)[:40]}; expected {LOWEST} to {LOWEST + KEYS - 1}, the keys of a piano"

@@ -22,6 +22,8 @@ from ostinato.types import Ids
 Logs = NDArray[np.float32]
 LN10 = log(10)
 UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
+OTHER_UNKNOWN = "<UNK>"
+"""As some programs write it; KenLM takes both for the unknown word."""
 MISSING_UNKNOWN = -100.0
 """log10 p of what the model does not know, where its file has no ``<unk>``; KenLM's."""
 MOST = 10
@@ -269,10 +271,11 @@ class _Reader:
 
     def _gram(self, words: list[str], n: int) -> list[int]:
         if n == 1:
-            if words[0] in self._ids:
-                raise self._wrong(f"{words[0]!r} again", "each unigram once")
-            self._ids[words[0]] = len(self._words)
-            self._words.append(words[0])
+            word = UNKNOWN if words[0] == OTHER_UNKNOWN else words[0]
+            if word in self._ids:
+                raise self._wrong(f"{word!r} again", "each unigram once")
+            self._ids[word] = self._ids[words[0]] = len(self._words)
+            self._words.append(word)
         try:
             return [self._ids[word] for word in words]
         except KeyError as error:

@@ -15,6 +15,8 @@ STARTS = 20
 """Random directions and places that the search begins from."""
 ROUNDS = 30
 """At most so many passes over the directions from each start."""
+ROUNDING = 1e-9
+"""Stretches of a line that are narrower are none."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Table:
 
 
 def tune(lists: Sequence[Candidates], *, starts: int = STARTS, seed: int = 0) -> Weights:
-    """The weights ``(K,)`` of fewest errors that the search finds, the largest 1 in units of each score's spread.
+    """The weights ``(K,)`` of fewest errors that the search finds, the largest 1 in units of each score's spread within
+    a list; 0 of scores that do not differ within any.
 
     From ``starts`` places it goes along one direction after another, every score's own and some drawn, each time to
     the exact minimum on that line. The count of errors is constant in pieces: of equally good ones the widest is taken,
@@ -89,8 +92,18 @@ def tune(lists: Sequence[Candidates], *, starts: int = STARTS, seed: int = 0) ->
     chosen = [one for one in lists if len(one.errors) > 1]
     if not chosen:
         raise ConfigError("no list has two hypotheses or more; there is nothing to tune weights on")
-    spread = _spread(chosen)
-    table = Table([Candidates(one.features / spread, one.errors) for one in chosen])
+    # What is the same for all hypotheses of a list chooses none of them.
+    differ = np.any([np.ptp(one.features, axis=0) > 0 for one in chosen], axis=0)
+    weights = np.zeros(len(differ))
+    if differ.any():
+        weights[differ] = _tuned([Candidates(one.features[:, differ], one.errors) for one in chosen], starts, seed)
+    return weights
+
+
+def _tuned(lists: Sequence[Candidates], starts: int, seed: int) -> Weights:
+    """The same where every score differs in some list."""
+    spread = np.sqrt(np.mean([one.features.var(axis=0) for one in lists], axis=0))
+    table = Table([Candidates(one.features / spread, one.errors) for one in lists])
     rng = np.random.default_rng(seed)
     K = len(spread)
     found: list[tuple[int, Weights]] = []
@@ -101,12 +114,6 @@ def tune(lists: Sequence[Candidates], *, starts: int = STARTS, seed: int = 0) ->
     middle = np.mean([weights / np.linalg.norm(weights) for weights in best], axis=0)
     chosen_weights = middle if table.count_errors(middle) <= fewest else best[0]
     return np.asarray(chosen_weights / np.abs(chosen_weights).max() / spread)
-
-
-def _spread(lists: Sequence[Candidates]) -> Weights:
-    """How far each score spreads within a list; 1 where it never differs."""
-    variance = np.mean([one.features.var(axis=0) for one in lists], axis=0)
-    return np.where(variance > 0, np.sqrt(variance), 1.0)
 
 
 def _descend(table: Table, weights: Weights, rng: np.random.Generator) -> tuple[int, Weights]:
@@ -135,7 +142,7 @@ def line_search(table: Table, weights: Weights, direction: Weights) -> tuple[flo
     counts = total + np.concatenate([[0], np.cumsum(changes)])
     left = np.concatenate([[ends[0] - 2.0], ends])
     right = np.concatenate([ends, [ends[-1] + 2.0]])
-    wide = right > left  # several lists may change at once
+    wide = right - left > ROUNDING * np.maximum(1.0, np.abs(left))  # several lists may change at once
     fewest = int(counts[wide].min())
     widest = int(np.argmax(np.where(wide & (counts == fewest), right - left, -1.0)))
     return float((left[widest] + right[widest]) / 2), fewest

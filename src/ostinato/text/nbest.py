@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
-from ostinato.config import did_you_mean
 from ostinato.errors import ConfigError, TextError
+from ostinato.text.corpus import Corpus
 
-BOM = b"\xef\xbb\xbf"
-"""What some programs write before a text."""
-TOTAL = "total"
-"""The score that ``ostinato rescore`` ranks by."""
+TEXT, TOTAL = "text", "total"
+"""What a hypothesis has beside its scores: its words, and the sum that ``ostinato rescore`` ranks by."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +60,20 @@ def read_lists(
     """The lists of files, plain or .gz; ``-`` is standard input.
 
     JSON Lines, a list a line: ``{"id", "ref", "hyps": [{"text", NAME: number or one for each word}]}``, or only the
-    hypotheses, ``[{"text", "score"}]``; ids are then the line numbers. Kaldi's tables: ``utterance-N words``, scores in
+    hypotheses, ``[{"text", "score"}]``; ids are then the line numbers, after the file's name where there are several
+    files. Kaldi's tables: ``utterance-N words``, scores in
     tables of their own, ``utterance-N number``, by name in ``scores``. ``references``, ``utterance words``, come before
     those of the lists. A score called ``total`` is left out: ``ostinato rescore`` writes it, by weights tuned on the
     references. All lists have the scores that most of them have. What is wrong with a list stands in ``problems``;
     raises TextError when no list is left, or a table of scores or references cannot be read, ConfigError on tables that
-    are not asked.
+    are not asked, or with names that are taken.
     """
+    for name in {TEXT, TOTAL} & {*(scores or {})}:
+        raise ConfigError(f"no score can be called {name}; give it another name")
     reader = _Reader(
-        {name: _table(path) for name, path in (scores or {}).items()}, _table(references) if references else {}
+        {name: _table(path) for name, path in (scores or {}).items()},
+        _table(references) if references else {},
+        several=len(paths) > 1,
     )
     for path in map(str, paths):
         try:
@@ -83,25 +83,9 @@ def read_lists(
     found = reader.matched()
     if not found.lists:
         raise TextError(found.problems[0] if found.problems else "there is no list; expected one a line")
+    if references and all(one.reference is None for one in found.lists):
+        raise TextError(f"{references} has no line for {found.lists[0].id!r}, nor for any other list; look at the ids")
     return found
-
-
-def byte_lines(path: str) -> Iterator[bytes]:
-    """The lines of a file, without their ends. Raises TextError when it cannot be read."""
-    try:
-        with ExitStack() as stack:
-            file = sys.stdin.buffer if path == "-" else stack.enter_context(Path(path).open("rb"))
-            if path.endswith(".gz"):
-                file = cast(BinaryIO, stack.enter_context(gzip.open(file)))
-            for number, line in enumerate(file):
-                yield (line if number else line.removeprefix(BOM)).rstrip(b"\r\n")
-    except FileNotFoundError:
-        folder = Path(path).parent
-        near = did_you_mean(Path(path).name, [one.name for one in folder.iterdir()] if folder.is_dir() else [])
-        raise TextError(f"no such file: {path}{near or '; expected a text file, plain or .gz'}") from None
-    except (OSError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise TextError(f"cannot read {path}: {reason}; expected a text file, plain or .gz") from None
 
 
 def _decoded(line: bytes, where: str) -> str:
@@ -115,26 +99,32 @@ def _decoded(line: bytes, where: str) -> str:
 def _table(path: str | Path) -> dict[str, tuple[str, str]]:
     """``key rest`` lines of a file: the rest and the place, by key. Raises TextError on a key that comes twice."""
     table: dict[str, tuple[str, str]] = {}
-    for number, line in enumerate(byte_lines(str(path)), 1):
+    for number, line in enumerate(Corpus([path]).byte_lines(), 1):
         where = f"{path}, line {number}"
-        key, _, rest = _decoded(line, where).strip().partition(" ")
+        key, rest = _parted(_decoded(line, where))
         if key in table:
             raise TextError(f"{where}: {key!r} comes again; expected every utterance once")
         if key:
-            table[key] = (rest.strip(), where)
+            table[key] = (rest, where)
     return table
 
 
+def _parted(line: str) -> tuple[str, str]:
+    """The first word of a line, and the others."""
+    key, *rest = line.split(maxsplit=1)[:2] or [""]
+    return key, "".join(rest).strip()
+
+
 class _Reader:
-    def __init__(self, scores: Tables, references: Mapping[str, tuple[str, str]]) -> None:
+    def __init__(self, scores: Tables, references: Mapping[str, tuple[str, str]], *, several: bool) -> None:
         self.found = Lists()
-        self._tables = 0
+        self._tables, self._several = 0, several
         self._scores, self._references = scores, references
         self._ids: dict[str, str] = {}
 
     def read(self, path: str) -> None:
         """The lists of one file; its first letter says which kind it is."""
-        before, lines = len(self.found.lists) + len(self.found.problems), byte_lines(path)
+        before, lines = len(self.found.lists) + len(self.found.problems), Corpus([path]).byte_lines()
         table: dict[str, list[Hypothesis]] = {}
         for number, line in enumerate(lines, 1):
             where = f"{path}, line {number}"
@@ -143,7 +133,7 @@ class _Reader:
             try:
                 text = _decoded(line, where)
                 if text.lstrip()[0] in "{[":
-                    self._add(self._from_json(text, number, where))
+                    self._add(self._from_json(text, f"{path}:{number}" if self._several else str(number), where))
                 else:
                     self._add_line(text, where, table)
             except TextError as error:
@@ -190,13 +180,13 @@ class _Reader:
             self.found.lists.append(replace(one, hypotheses=ordered))
         return self.found
 
-    def _from_json(self, line: str, number: int, where: str) -> NBest:
+    def _from_json(self, line: str, place: str, where: str) -> NBest:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise TextError(f"{where} is not JSON: {error}; expected one list a line") from None
         record = {"hyps": record} if isinstance(record, list) else record
-        name, reference, hypotheses = str(record.get("id", number)), record.get("ref"), record.get("hyps")
+        name, reference, hypotheses = str(record.get("id", place)), record.get("ref"), record.get("hyps")
         if not isinstance(hypotheses, list) or not hypotheses:
             found = "an empty list" if hypotheses == [] else f"{hypotheses!r:.40}"
             raise TextError(f"{where}: hyps is {found}; expected one hypothesis or more")
@@ -207,7 +197,7 @@ class _Reader:
 
     def _add_line(self, line: str, where: str, table: dict[str, list[Hypothesis]]) -> None:
         """A line of Kaldi's table."""
-        key, _, text = line.strip().partition(" ")
+        key, text = _parted(line)
         name, dash, rank = key.rpartition("-")
         if not dash or not rank.isdecimal():
             raise TextError(f"{where}: {key[:40]!r} is no hypothesis; expected JSON, or utterance-N and its words")
@@ -228,7 +218,7 @@ def _hypothesis(record: Any, where: str) -> Hypothesis:
     scores = {
         name: _sum(value, words, f"{where}, score {name}")
         for name, value in record.items()
-        if name not in ("text", TOTAL)
+        if name not in (TEXT, TOTAL)
     }
     return Hypothesis(text, scores)
 
