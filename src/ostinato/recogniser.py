@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from ostinato.sound import RATES, check_samples, read_wav
 from ostinato.text import tokenizer as tokenizers
 from ostinato.types import Floats, Tokenizer
 
+WIDTH = 16
+"""Of the beam with a language model: texts of a few words have few rivals."""
+
 
 @dataclass(frozen=True)
 class Word:
@@ -31,7 +35,7 @@ class Word:
     start: float
     """Of the step in which its first character is heard; that lies in the word, not always at its beginning."""
     end: float
-    """After the last step in which its last character is heard."""
+    """After the last step in which its last character is heard; the sound's end at most."""
 
 
 @dataclass(frozen=True)
@@ -70,30 +74,30 @@ class Recogniser:
         sound: str | Path | NDArray[Any],
         rate: int | None = None,
         *,
-        beam: int = 1,
+        beam: int | None = None,
         fusions: Sequence[Fusion] = (),
     ) -> Transcript:
         """What is said in a WAV file, or in samples ``(n,)`` of which 1 is full scale, ``rate`` of them a second.
 
         Another rate than the model's is resampled, several channels are mixed down. The likeliest path is taken; with a
-        ``beam`` of more, or with ``fusions`` (models of the language, over ``labels``), the best text is searched for.
-        Raises SoundError when the sound cannot be read, ConfigError on a setting out of range.
+        ``beam`` of more, or with ``fusions`` (models of the language, over ``labels``), the best text is searched for,
+        in a beam of WIDTH where none is given. Raises SoundError when the sound cannot be read, ConfigError on a
+        setting out of range.
         """
         samples, spectrum = self._samples(sound, rate), self.engine.spectrum
         logits, seconds = self.engine.logits(spectrum.whole(samples)), len(samples) / spectrum.rate
-        if beam == 1 and not fusions:
+        if beam in (None, 1) and not fusions:
             words = Words(self)
-            found = words.hear(logits) + words.finish()
+            found = words.hear(logits) + words.finish(seconds)
             return Transcript(" ".join(word.text for word in found), tuple(found), seconds, words.logprob)
-        (best,) = decode(logits, self.labels, width=beam, fusions=fusions)
-        return Transcript(
-            best.text, tuple(self._word(span.text, span.start, span.end) for span in best.words), seconds, best.acoustic
-        )
+        (best,) = decode(logits, self.labels, width=WIDTH if beam is None else beam, fusions=fusions)
+        heard = tuple(self._word(span.text, span.start, span.end, seconds) for span in best.words)
+        return Transcript(best.text, heard, seconds, best.acoustic)
 
-    def _word(self, text: str, first: int, end: int) -> Word:
-        """From step ``first`` up to, but without, step ``end``."""
+    def _word(self, text: str, first: int, end: int, seconds: float) -> Word:
+        """From step ``first`` up to, but without, step ``end``, in a sound of so many seconds."""
         at = self.engine.spectrum.seconds
-        return Word(text, round(at(first), 3), round(at(end), 3))
+        return Word(text, round(at(first), 3), round(min(at(end), seconds), 3))
 
     def logits(self, sound: str | Path | NDArray[Any], rate: int | None = None) -> Floats:
         """Scores ``(T, V)``, before the softmax, of ``labels`` in each step, for a search of one's own.
@@ -147,7 +151,7 @@ class Listening:
         """The words that are left at the end of the sound; nothing may follow."""
         left = self._engine.spectrum.whole(self._rest)
         self._rest = self._rest[:0]
-        return self._read(left) + self._words.finish()
+        return self._read(left) + self._words.finish(self.seconds)
 
     def _read(self, steps: Floats) -> list[Word]:
         logits, self._state = self._engine.read(steps, self._state)
@@ -182,17 +186,17 @@ class Words:
                 self._begun.append(spelled)
         return found
 
-    def finish(self) -> list[Word]:
-        """The word that has begun, if any."""
-        return self._end(self._path.ended)
+    def finish(self, seconds: float) -> list[Word]:
+        """The word that has begun, if any, at the end of a sound of so many seconds."""
+        return self._end(self._path.ended, seconds)
 
-    def _end(self, step: int) -> list[Word]:
+    def _end(self, step: int, seconds: float = math.inf) -> list[Word]:
         """The word that has begun and ends before ``step``."""
         if not self._begun:
             return []
         text, first = self.partial, self._begun[0]
         self._begun = []
-        return [self._word(text, first.start, step)]
+        return [self._word(text, first.start, step, seconds)]
 
 
 def checked(samples: NDArray[Any]) -> Floats:

@@ -55,7 +55,8 @@ class Format:
 
 def _scaled(data: bytes, form: Format) -> Floats:
     if form.floating:
-        return np.frombuffer(data, f"<f{form.bits // 8}").astype(np.float32)
+        with np.errstate(over="ignore"):  # what comes of it is refused
+            return np.frombuffer(data, f"<f{form.bits // 8}").astype(np.float32)
     if form.bits == 8:
         return (np.frombuffer(data, np.uint8).astype(np.float32) - np.float32(128.0)) / np.float32(128.0)
     if form.bits == 24:
@@ -163,13 +164,29 @@ def _header(file: IO[bytes], name: str) -> tuple[Format, int | None]:
         if kind == b"data":
             if form is None:
                 raise SoundError(f"{name} has its sound before its format; expected a fmt chunk first; convert it")
-            return form, size - size % form.width if 0 < size < MOST_BYTES else None
+            known = 0 < size < MOST_BYTES or (size == 0 and _chunk_follows(file))
+            return form, size - size % form.width if known else None
         skipped += size
         if skipped > _HEADER:
             raise SoundError(f"{name} has {skipped:,} bytes before its sound; expected {_HEADER:,} at most; convert it")
         body = file.read(size + size % 2)
         if kind == b"fmt ":
             form = _format(body, name)
+
+
+def _chunk_follows(file: IO[bytes]) -> bool:
+    """Whether a chunk begins here and is whole: then the one before was empty. A pipe does not say."""
+    if not file.seekable():
+        return False
+    start = file.tell()
+    head = file.read(8)
+    file.seek(start)
+    left = os.fstat(file.fileno()).st_size - start - 8
+    return (
+        len(head) == 8
+        and all(0x20 <= letter < 0x7F for letter in head[:4])
+        and int.from_bytes(head[4:], "little") <= left
+    )
 
 
 def _format(body: bytes, name: str) -> Format:

@@ -97,6 +97,11 @@ def test_words_have_times(both: Path) -> None:
     assert begin - 0.05 <= found.words[1].start < found.words[1].end <= begin + len(second) / speech.RATE + 0.1
     assert found.seconds == pytest.approx(3 * 0.5 + (len(first) + len(second)) / speech.RATE)
     assert found.logprob < 0.0
+    for cut in range(len(second) // 2, len(second), 97):
+        sound = np.concatenate([gap, second[:cut]])
+        for beam in (1, 4):
+            found = ostinato.load(both).transcribe(sound, speech.RATE, beam=beam)
+            assert all(word.end <= found.seconds for word in found.words)
 
 
 def test_other_rates_and_channels_sound_the_same(both: Path, tmp_path: Path) -> None:
@@ -143,7 +148,9 @@ def test_a_beam_with_a_language_model(both: Path, data: Path, tmp_path: Path) ->
     strong = LabelModel(lm.engine, lm.tokenizer, recogniser.labels, weight=30.0, bonus=0.0)
     odd = speech.say("abd", np.random.default_rng(5))
     assert recogniser.transcribe(odd, speech.RATE).text == "abd"
-    assert recogniser.transcribe(odd, speech.RATE, beam=16, fusions=[strong]).text != "abd"
+    wide = recogniser.transcribe(odd, speech.RATE, beam=16, fusions=[strong])
+    assert wide.text != "abd"
+    assert recogniser.transcribe(odd, speech.RATE, fusions=[strong]) == wide
 
 
 def test_models_of_words_and_hot_words(capsys: Capture, both: Path, tmp_path: Path) -> None:
@@ -161,6 +168,10 @@ def test_models_of_words_and_hot_words(capsys: Capture, both: Path, tmp_path: Pa
     assert heard("--lm", tmp_path / "said.arpa", "--weight", "40") == "abcd"
     assert heard("--lm", tmp_path / "words", "--weight", "40", "--beam", "500") != "abd"
     assert heard("--hot", "abcd=60") == "abcd"
+    text.write_text("ABCD\nABCD A\n" * 100)
+    learn_arpa(text, tmp_path / "loud.arpa", order=2)
+    loud = command(capsys, ["transcribe", both, sound, "--lm", tmp_path / "loud.arpa"])
+    assert "the labels can spell 0 of the 2 words of the lexicon; 'A', for one, has 'A'" in loud.message
     wrong = {"abcd": "--hot is 'abcd'; expected WORD=NATS", "abcd=x": "expected WORD=NATS", "xy=1": "no label has"}
     for given, message in wrong.items():
         assert message in command(capsys, ["transcribe", both, sound, "--hot", given]).message

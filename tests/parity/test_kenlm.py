@@ -145,6 +145,11 @@ def test_a_recurrent_model_has_the_same_manners(tmp_path, level):
     assert sum(word[0] for word in full[:-1]) == pytest.approx(model.score(sentence, eos=False))
     assert "to" in model
     assert "</s>" in model
+    assert "" not in model
+    assert "to be" not in model
+    # A blank that is none of ASCII's parts no words, as with kenlm.
+    assert len(list(model.full_scores("to\u00a0be or\u3000not"))) == 3
+    assert math.isfinite(model.score("to\u00a0be or\u3000not"))
     assert model.order == 0
     state, after = ours.State(), ours.State()
     model.BeginSentenceWrite(state)

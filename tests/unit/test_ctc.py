@@ -294,6 +294,10 @@ def test_what_a_model_holds_to_be_impossible_is_only_very_unlikely():
         (lambda: ctc.WordModel(WordBigram(["a"]), ctc.Labels("-ab")), "no label begins a word"),
         (lambda: ctc.WordModel(WordBigram(["a"]), LABELS, weight=-1.0), "weight is -1.0"),
         (lambda: ctc.WordModel(WordBigram(["a"]), LABELS, unknown=1.0), "unknown is 1.0"),
+        (
+            lambda: ctc.WordModel(WordBigram(["A", "b"]), LABELS, lexicon=ctc.Lexicon({"AB": -2.0, "B": -1.0})),
+            "can spell 0 of the 2 words of the lexicon; 'AB', for one, has 'A', which no label has",
+        ),
         (lambda: ctc.Lexicon({}), "there is no word"),
         (lambda: ctc.Lexicon({"a b": -1.0}), "'a b' is not a word"),
         (lambda: ctc.Lexicon({"a": 0.5}), "of 'a' is 0.5; expected a finite one"),

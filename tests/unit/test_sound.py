@@ -88,6 +88,15 @@ def test_a_header_that_does_not_know_the_length_is_read_to_the_end(tmp_path: Pat
         np.testing.assert_allclose(samples, numbers / 32768)
 
 
+def test_an_empty_sound_before_other_chunks_is_empty(tmp_path: Path) -> None:
+    """Where a length of 0 may mean that it is not known, what follows may not be taken for sound."""
+    chunk = b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + struct.pack("<I", 14) + b"Lavf60.16.100\0"
+    with pytest.raises(SoundError, match="holds no sound: not one sample"):
+        read_wav(write(tmp_path, wav(np.zeros(0, np.int16)) + chunk))
+    samples, _ = read_wav(write(tmp_path, wav(np.frombuffer(chunk[:-2], np.int16), promised=0)))
+    assert len(samples) == 16  # cut, so no chunk
+
+
 GOOD = wav(np.arange(40, dtype=np.int16))
 BAD: list[tuple[str, bytes, str]] = [
     ("empty", b"", "is empty; expected a WAV file"),
@@ -106,6 +115,7 @@ BAD: list[tuple[str, bytes, str]] = [
     ("fast", wav(np.zeros(4, np.int16), 4_000_000_000 // 2 - 1, width=1), "samples a second"),
     ("width", wav(np.zeros(4, np.int16), width=3), "says that a sample has 3 bytes; expected 2"),
     ("not finite", wav(np.array([0, np.nan], np.float32), kind=3, bits=32), "holds numbers that are not finite"),
+    ("enormous", wav(np.array([0, 1e300]), kind=3, bits=64), "holds numbers that are not finite"),
     ("sound first", b"RIFF\0\0\0\0WAVEdata\4\0\0\0\1\0\2\0", "has its sound before its format"),
     ("long", wav(np.zeros(4, np.int16), promised=0x7FFEFFFE), "is cut: its header promises 2,147,418,110 bytes"),
     ("chunks", GOOD[:36] + b"LIST" + struct.pack("<I", 1 << 30), "bytes before its sound; expected 1,048,576 at most"),

@@ -21,8 +21,6 @@ from ostinato.score.arpa import read_arpa
 from ostinato.score.recurrent import RecurrentScorer
 from ostinato.sound import opened, stream_wav
 
-WIDTH = 16
-"""Of the beam with a language model: texts of a few words have few rivals."""
 WEIGHT, BONUS, WORD_BONUS = 0.5, 0.5, 1.0
 """Of a language model, for each character, for each word."""
 BLOCK = 0.1
@@ -88,14 +86,13 @@ def transcribe(
     fusions = [] if lm is None else [_language(recogniser.labels, lm, WEIGHT if weight is None else weight, bonus)]
     if hot:
         fusions.append(HotWords(_boosts(hot), recogniser.labels))
-    width = (WIDTH if fusions else 1) if beam is None else beam
     failed = False
     for name in sounds:
         try:
             if stream:
                 _stream(recogniser, name, json=json)
             else:
-                _show(name, recogniser.transcribe(name, beam=width, fusions=fusions), json=json)
+                _show(name, recogniser.transcribe(name, beam=beam, fusions=fusions), json=json)
         except SoundError as error:
             failed = True
             print(f"ostinato: {error}", file=sys.stderr)

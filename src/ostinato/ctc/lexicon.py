@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from ostinato.score.arpa import BEGIN, END, LN10, UNKNOWN, ArpaModel
 REMEMBERED = 1 << 16
 """Prefixes whose place in the list is kept at hand."""
 LAST = chr(0x10FFFF)
+LEAST_SPELLED = 0.01
+"""Of the words of a lexicon: with fewer it is of another language, or in capitals."""
 NO_WORDS = (UNKNOWN, BEGIN, END)
 
 
@@ -72,6 +75,16 @@ class Lexicon:
 
     def __len__(self) -> int:
         return len(self._words)
+
+    def check_letters(self, letters: AbstractSet[str]) -> None:
+        """Raises ConfigError when hardly any word can be spelled with ``letters``: the words are in other ones."""
+        odd = [word for word in self._words if not letters >= {*word}]
+        if len(self) - len(odd) < LEAST_SPELLED * len(self):
+            letter = next(letter for letter in odd[0] if letter not in letters)
+            raise ConfigError(
+                f"the labels can spell {len(self) - len(odd):,} of the {len(self):,} words of the lexicon; {odd[0]!r}, "
+                f"for one, has {letter!r}, which no label has: write the words as the labels do"
+            )
 
     def _below(self, prefix: str) -> Below:
         """What begins with ``prefix``."""

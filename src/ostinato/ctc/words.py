@@ -118,11 +118,14 @@ class WordModel(Generic[S]):
         bonus: float = 1.0,
         unknown: float = -10.0,
     ) -> None:
-        """Raises ConfigError when a number is out of range or no label ends a word."""
+        """Raises ConfigError when a number is out of range, no label ends a word, or the labels can spell hardly any
+        word of the lexicon."""
         check_kind("scorer", scorer, "extend", "a scorer of words, as rescoring.load_scorer gives it")
         check_range("weight", weight, 0.0, 100.0)
         check_range("bonus", bonus, -100.0, 100.0)
         check_range("unknown", unknown, -1000.0, 0.0)
+        if lexicon is not None:
+            lexicon.check_letters({*"".join(labels.texts)})
         self._scorer, self._lexicon = scorer, lexicon
         self._weight, self._bonus, self._unknown = weight, bonus, unknown
         nowhere = 0.0 if lexicon is None else self._worth(None)

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from ostinato.errors import ConfigError
+from ostinato.score.arpa import columns
 from ostinato.score.logprob import SCORES
 from ostinato.score.scorer import LogProbs
 from ostinato.types import Floats, Ids, RecurrentModel, State, Tokenizer
@@ -61,7 +62,7 @@ class RecurrentScorer:
     def extend(self, states: Sequence[Reached], words: Sequence[str]) -> tuple[LogProbs, list[Reached]]:
         """``log p(words[n] | states[n])``, ``(N,)``, and the states after those words.
 
-        Raises ConfigError unless each word has a letter or more and no blank.
+        Raises ConfigError on a word that is empty or has one of ASCII's blanks.
         """
         tokens = [self.tokens(word, first=not state.key) for word, state in zip(words, states, strict=True)]
         logprobs = np.zeros(len(states))
@@ -86,18 +87,18 @@ class RecurrentScorer:
         return self._logprobs(nodes, rows, np.full(len(states), self._tokenizer.boundary_id))
 
     def __contains__(self, word: str) -> bool:
-        """Whether no token of the word is ``<unk>``."""
-        return self._tokenizer.unk_id not in self.tokens(word, first=False)
+        """Whether no token of the word is ``<unk>``; what ``extend`` refuses is no word."""
+        return columns(word) == [word] and self._tokenizer.unk_id not in self.tokens(word, first=False)
 
     def tokens(self, word: str, *, first: bool) -> tuple[int, ...]:
         """The tokens of a word, ``first`` in its sentence or not. Raises ConfigError as ``extend`` does."""
         return self._encode(word, "" if first else self._blank)
 
     def _encoded(self, word: str, before: str) -> tuple[int, ...]:
-        ids = tuple(self._tokenizer.encode(before + word).tolist()) if word and not any(map(str.isspace, word)) else ()
-        if not ids:
+        if columns(word) != [word]:
             raise ConfigError(f"{word!r} is not a word; expected one or more characters without a blank")
-        return ids
+        # A word of blanks that are none of ASCII's may have no token.
+        return tuple(self._tokenizer.encode(before + word).tolist()) or (self._tokenizer.unk_id,)
 
     def _step(self, pairs: Sequence[tuple[Reached, int]]) -> tuple[LogProbs, list[Reached]]:
         """Log-probabilities ``(N,)`` of a token after each state, and the states after it, each pair computed once."""
