@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -312,3 +313,12 @@ assert "torch" in sys.modules
 """
     environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+def test_the_map_has_every_module() -> None:
+    """Of the command line it says that a verb is a file."""
+    table = PAGE.read_text("utf-8").partition("### The import law")[0]
+    named = set(re.findall(r"\w+", table))
+    modules = [path for path in ROOT.rglob("*.py") if path.stem != "__init__" and path.parent != ROOT / "cli"]
+    assert len(modules) > 150
+    assert [str(path.relative_to(ROOT)) for path in modules if path.stem not in named] == []

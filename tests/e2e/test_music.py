@@ -179,6 +179,7 @@ def test_wrong_use(capsys: Capture, trained: Path, harmoniser: Path, tmp_path: P
     (tmp_path / "nothing.json").write_text("[]")
     for arguments, message in [
         ([trained, "-o", "a.wav"], "a.wav ends in '.wav'; expected .mid for MIDI, or .json"),
+        (["no model", "-o", "/none/a.mid"], "/none/a.mid: there is no folder /none"),
         ([trained, "--count", "0"], "count is 0; expected a whole number from 1"),
         ([trained, "--steps", "0"], "steps is 0; expected 1 to"),
         ([trained, "--temperature", "-1"], "temperature is -1.0"),

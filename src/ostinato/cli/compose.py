@@ -18,6 +18,7 @@ from ostinato.composer import Composer, Steps, load
 from ostinato.config import check_range
 from ostinato.data.rolls import KEYS, Roll, melody_of, to_roll, to_steps
 from ostinato.errors import ConfigError, MusicError
+from ostinato.files import check_place
 
 Files = Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=())]
 
@@ -57,7 +58,7 @@ def compose(
     seed
         The same seed composes the same pieces.
     prompt
-        A file with one piece to go on from; it stands at the beginning of what is written.
+        A file with one piece to go on from; it stands at the beginning of what is written, and counts as part of it.
     bpm
         Quarter notes a minute.
     json
@@ -71,6 +72,7 @@ def compose(
         raise ConfigError("--prompt begins a piece, --harmonise brings its own; leave one of them out")
     if harmonise == []:
         raise ConfigError("--harmonise names no file; expected one or more melodies behind it")
+    check_place(out)
     composer = load(model)
     seed = secrets.randbits(32) if seed is None else seed
     melodies = _Melodies(composer, harmonise or [])

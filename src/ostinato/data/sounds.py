@@ -24,7 +24,8 @@ before it may be said."""
 _ZEROS = 32  # crossings of the sinc on each side
 _CUTOFF = 0.9  # of half the rate: the filter falls from 0.81 to 0.99 of it
 _BETA = 8.6  # of the Kaiser window: what is to be kept out is 80 dB down
-_SPEEDS = 20  # speeds are multiples of 1 / 20: so few that a filter for each is short
+SPEED_STEP = 0.05
+"""Speeds are multiples of it: so few that a filter for each is short."""
 _LOUDNESS = (-12.0, 3.0)  # dB that a recording is made louder by
 _SILENCE = (-75.0, -45.0)  # dB of full scale of what is heard in pauses
 _NOISE = (5.0, 30.0)  # dB that speech is above noise
@@ -82,7 +83,7 @@ class Mixing:
     noise: float = 0.0
     """Share of the strings that noise is mixed into."""
     speed: float = 0.0
-    """A recording is played up to so much faster or slower, which shifts its pitch as well."""
+    """A recording is played up to so much faster or slower, in multiples of SPEED_STEP, which shifts its pitch too."""
     eq: float = 0.0
     """A string is heard through a random filter of about so many dB (``spectra.equaliser``)."""
 
@@ -121,8 +122,8 @@ class Mixing:
     def _played(self, recording: NDArray[np.integer], rng: np.random.Generator) -> Floats:
         samples = recording.astype(np.float32) / np.float32(FULL)
         if self.speed:
-            most = int(self.speed * _SPEEDS + 1e-9)
-            samples = resample(samples, _SPEEDS + int(rng.integers(-most, most + 1)), _SPEEDS)
+            most, normal = int(self.speed / SPEED_STEP + 1e-9), round(1 / SPEED_STEP)
+            samples = resample(samples, normal + int(rng.integers(-most, most + 1)), normal)
         return samples * np.float32(_ratio(rng.uniform(*_LOUDNESS)))
 
 

@@ -10,6 +10,7 @@ from ostinato.architectures.recogniser import MELS, STACKS
 from ostinato.architectures.recogniser import RATES as SAMPLE_RATES
 from ostinato.architectures.translator import ATTENTIONS
 from ostinato.config import check_choice, check_range
+from ostinato.data.sounds import SPEED_STEP
 
 CLASS_WEIGHTS = ("none", "balanced")
 
@@ -118,7 +119,7 @@ class SpeechSettings:
     noise: float = 0.0
     """In training, share of the strings that noise is mixed into, 5 to 30 dB below the speech."""
     speed: float = 0.1
-    """In training, recordings are played up to so much faster or slower, pitch and all; 0 is off."""
+    """In training, recordings are played up to so much faster or slower, pitch and all, in steps of 0.05; 0 is off."""
     eq: float = 4.0
     """In training, strings are heard through random filters of about so many dB, as of other microphones; 0 is off."""
 
@@ -130,7 +131,7 @@ class SpeechSettings:
         check_range("join", self.join, 1, 64)
         check_range("pause", self.pause, 0.0, 10.0)
         check_range("noise", self.noise, 0.0, 1.0)
-        check_range("speed", self.speed, 0.0, 0.5)
+        check_range("speed", self.speed, SPEED_STEP if self.speed else 0.0, 0.5)
         check_range("eq", self.eq, 0.0, 40.0)
 
 

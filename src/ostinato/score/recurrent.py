@@ -44,8 +44,8 @@ class Reached:
 class RecurrentScorer:
     """Words scored by the sum of their tokens' log-probabilities. Implements ``Scorer[Reached]``.
 
-    Above the level of words the blank before a word belongs to the word, so the first one of a sentence has none; a
-    sentence ends with the line end. What several words share, the state before them or their first tokens, is computed
+    A model of characters, bytes or pieces spells each word in its tokens, and the blank before a word counts as part of
+    it, so the first one of a sentence has none; a sentence ends with the line end. What several words share, the state before them or their first tokens, is computed
     once in each call.
     """
 
