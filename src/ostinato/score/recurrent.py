@@ -45,8 +45,8 @@ class RecurrentScorer:
     """Words scored by the sum of their tokens' log-probabilities. Implements ``Scorer[Reached]``.
 
     A model of characters, bytes or pieces spells each word in its tokens, and the blank before a word counts as part of
-    it, so the first one of a sentence has none; a sentence ends with the line end. What several words share, the state before them or their first tokens, is computed
-    once in each call.
+    it, so the first one of a sentence has none; a sentence ends with the line end. What several words share, the state
+    before them or their first tokens, is computed once in each call.
     """
 
     def __init__(self, model: ReadingModel, tokenizer: Tokenizer) -> None:
