@@ -6,10 +6,10 @@ DATA is what strings.py wrote. LM is a language model of characters, trained on 
 writes: the digits in random order, every one as likely as any other after any, so it knows how digits are spelled and
 not which come next. Its weight and bonus are the best of a few on the held-out strings.
 
-Prints one JSON object. Rates are in percent, with the 95% interval of a bootstrap over strings; the real-time factor is
-of one thread, sound read and spectrum made. Times are how many seconds after its digit a word begins and ends, in
-strings that were heard right. Of a model that streams also: how much later than its digit ends a word is told, and the
-rate on all test strings end to end, as one stream.
+Prints one JSON object. Rates are in percent, with the 95% interval of a bootstrap over recordings, each of which is in
+several strings; the real-time factor is of one thread, sound read and spectrum made. Times are how many seconds after
+its digit a word begins and ends, in strings that were heard right. Of a model that streams also: how much later than
+its digit ends a word is told, and the rate on all test strings end to end, as one stream.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,32 +41,62 @@ BLOCK = 0.02
 
 @dataclass(frozen=True)
 class Strings:
-    """Sounds of a list, what is said in them, and when each digit begins and ends."""
+    """Sounds of a list, what is said in them, when each digit begins and ends, and which recording it is."""
 
     sounds: list[np.ndarray[Any, Any]]
     texts: list[str]
     spans: list[list[tuple[float, float]]]
+    recordings: list[list[str]]
 
 
 def read(path: Path, rate: int) -> Strings:
     """The strings of a list that strings.py wrote."""
     lines = read_listed([path], TRANSCRIPTS)
-    times = [line.split("\t")[2].split() for line in path.read_text("utf-8").splitlines()]
-    spans = [[(float(start), float(end)) for start, end in (span.split("-") for span in each)] for each in times]
-    return Strings([read_wav(line.file, rate)[0] for line in lines], [line.text for line in lines], spans)
+    columns = [[column.split() for column in line.split("\t")[2:4]] for line in path.read_text("utf-8").splitlines()]
+    spans = [[(float(start), float(end)) for start, end in (span.split("-") for span in each)] for each, _ in columns]
+    sounds = [read_wav(line.file, rate)[0] for line in lines]
+    return Strings(sounds, [line.text for line in lines], spans, [recordings for _, recordings in columns])
 
 
-def hear(model: Recogniser, strings: Strings, beam: int = 1, fusions: Sequence[Fusion] = ()) -> list[Errors]:
-    """The errors of each string."""
+def hear(model: Recogniser, strings: Strings, beam: int = 1, fusions: Sequence[Fusion] = ()) -> list[str]:
+    """What is heard in each string."""
     rate = model.model.sample_rate
-    heard = [model.transcribe(sound, rate, beam=beam, fusions=fusions).text for sound in strings.sounds]
-    return [word_errors(text.split(), found.split()) for text, found in zip(strings.texts, heard, strict=True)]
+    return [model.transcribe(sound, rate, beam=beam, fusions=fusions).text for sound in strings.sounds]
 
 
-def summary(errors: Sequence[Errors]) -> dict[str, Any]:
+def errors(strings: Strings, heard: Sequence[str]) -> Errors:
+    """Of all strings."""
+    pairs = zip(strings.texts, heard, strict=True)
+    return Errors.total_of(word_errors(text.split(), found.split()) for text, found in pairs)
+
+
+def by_recording(strings: Strings, heard: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The errors that fall on each recording, and how often it is heard."""
+    wrong, often = Counter[str](), Counter[str]()
+    for text, found, recordings in zip(strings.texts, heard, strings.recordings, strict=True):
+        often.update(recordings)
+        wrong.update(dict.fromkeys(recordings, 0))
+        for recording, count in zip(recordings, blame(text.split(), found.split()), strict=True):
+            wrong[recording] += count
+    return list(wrong.values()), [often[recording] for recording in wrong]
+
+
+def blame(reference: Sequence[str], heard: Sequence[str]) -> list[int]:
+    """The errors at each word of the reference, as few as can be; what was inserted counts at the word before it."""
+    row = [(n,) for n in range(len(heard) + 1)]  # before the first word
+    for word in reference:
+        above, row = row, [(*row[0], 1)]
+        for n, other in enumerate(heard):
+            ways = (*above[n], int(word != other)), (*row[n][:-1], row[n][-1] + 1), (*above[n + 1], 1)
+            row.append(min(ways, key=sum))
+    before, first, *others = row[-1]
+    return [before + first, *others]
+
+
+def summary(strings: Strings, heard: Sequence[str]) -> dict[str, Any]:
     """Rate, interval, and what kinds of errors there are."""
-    total = Errors.total_of(errors)
-    low, high = confidence_interval([each.total for each in errors], [each.words for each in errors])
+    total = errors(strings, heard)
+    low, high = confidence_interval(*by_recording(strings, heard))
     kinds = {"substitutions": total.substitutions, "deletions": total.deletions, "insertions": total.insertions}
     interval = [round(100 * low, 2), round(100 * high, 2)]
     return {"wer": round(100 * total.rate, 2), "interval": interval, "words": total.words, **kinds}
@@ -77,8 +108,8 @@ def tuned(model: Recogniser, folder: str, valid: Strings) -> tuple[LabelModel, d
     for weight in WEIGHTS:
         for bonus in BONUSES:
             fusion = LabelModel(lm.engine, lm.tokenizer, model.labels, weight=weight, bonus=bonus)
-            errors = Errors.total_of(hear(model, valid, WIDTH, [fusion])).total
-            found.append((errors, len(found), fusion, {"weight": weight, "bonus": bonus}))
+            count = errors(valid, hear(model, valid, WIDTH, [fusion])).total
+            found.append((count, len(found), fusion, {"weight": weight, "bonus": bonus}))
     _, _, fusion, values = min(found, key=lambda each: each[:2])
     return fusion, values
 
@@ -150,12 +181,14 @@ def main(folder: str, data: str, lm: str | None = None) -> None:
     parts = {name: read(Path(data) / f"{name}.tsv", rate) for name in ("valid", "test", "noisy")}
     report: dict[str, Any] = {"model": model.model.describe(), "parameters": model.training["parameters"]}
     report |= {name: model.training[name] for name in ("steps", "epochs", "cpu_seconds", "seed", "threads")}
-    report["greedy"] = {name: summary(hear(model, parts[name])) for name in ("test", "noisy")}
-    report["beam"] = {name: summary(hear(model, parts[name], WIDTH)) for name in ("test", "noisy")}
+
+    def measured(*search: Any) -> dict[str, Any]:
+        return {name: summary(parts[name], hear(model, parts[name], *search)) for name in ("test", "noisy")}
+
+    report |= {"greedy": measured(), "beam": measured(WIDTH)}
     if lm is not None:
         fusion, values = tuned(model, lm, parts["valid"])
-        found = {name: summary(hear(model, parts[name], WIDTH, [fusion])) for name in ("test", "noisy")}
-        report["beam and language model"] = {**values, **found}
+        report["beam and language model"] = {**values, **measured(WIDTH, [fusion])}
     report["times"] = times(model, parts["test"])
     report["speed"] = speed(model, parts["test"])
     if model.model.streams:

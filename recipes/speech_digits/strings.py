@@ -13,7 +13,8 @@ With SPEAKER nothing of that speaker is trained on or held out, and test strings
 A string is of one speaker: the recordings of a part are shuffled and cut into strings of 1 to 7 digits, each of them
 once in a round, with pauses of 0.05 to 0.5 seconds before, between and after. Each string has its own loudness; in the
 pauses is faint noise 45 to 75 dB below full scale, and in ``noisy.tsv``, and every other string of ``valid.tsv``, noise
-5 to 20 dB below the speech. All of it hangs on the seeds below. A third column says when each digit begins and ends.
+5 to 20 dB below the speech. All of it hangs on the seeds below. A third column says when each digit begins and ends, a
+fourth which recording it is.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def write(folder, name, made, seed, noisy) -> None:
             file.setparams((1, 2, RATE, 0, "NONE", ""))
             file.writeframes(quantised(samples).tobytes())
         said = " ".join(WORDS[each.digit] for each in string)
-        lines.append(f"{path}\t{said}\t{times}")
+        lines.append(f"{path}\t{said}\t{times}\t{' '.join(each.name for each in string)}")
     (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", "utf-8")
 
 
