@@ -97,8 +97,8 @@ class RecurrentScorer:
     def _encoded(self, word: str, before: str) -> tuple[int, ...]:
         if columns(word) != [word]:
             raise ConfigError(f"{word!r} is not a word; expected one or more characters without a blank")
-        # A word of blanks that are none of ASCII's may have no token.
-        return tuple(self._tokenizer.encode(before + word).tolist()) or (self._tokenizer.unk_id,)
+        ids, unknown = tuple(self._tokenizer.encode(before + word).tolist()), self._tokenizer.unk_id
+        return ids if ids or unknown is None else (unknown,)  # blanks that are none of ASCII's may have no token
 
     def _step(self, pairs: Sequence[tuple[Reached, int]]) -> tuple[LogProbs, list[Reached]]:
         """Log-probabilities ``(N,)`` of a token after each state, and the states after it, each pair computed once."""
