@@ -26,6 +26,7 @@ import ostinato
 from ostinato import ctc
 from ostinato.kernels import native
 from ostinato.score.recurrent import RecurrentScorer
+from ostinato.score.wer import word_errors
 
 LABELS = ctc.Labels(" abcdefghijklmnopqrstuvwxyz'_", blank=28)
 NOISE = 3.5
@@ -45,10 +46,10 @@ def main(data: Path, out: Path) -> None:
     found: dict[str, Any] = {"frames": len(frames), "words": len(reference.split())}
     found |= {"noise": NOISE, "seeds": len(SEEDS)}
     for name, run in ways(out):
-        rates = [errors(run(each).text, reference) for each in noisy]
+        rates = [word_errors(reference.split(), run(each).text.split()).rate for each in noisy]
         text, speed = timed(lambda run=run: run(frames))
         found[name] = {
-            "wer": errors(text, reference),
+            "wer": word_errors(reference.split(), text.split()).rate,
             "frames_per_second": round(len(frames) * speed),
             "wer_with_noise": round(statistics.mean(rates), 4),
             "spread": round(statistics.stdev(rates), 4),
@@ -101,17 +102,6 @@ def timed(run: Callable[[], ctc.Hypothesis]) -> tuple[str, float]:
         found = run()
         seconds.append(time.process_time() - start)
     return found.text, 1 / statistics.median(seconds)
-
-
-def errors(text: str, reference: str) -> float:
-    """Word error rate: words to insert, delete or replace, over those of the reference."""
-    said, heard = reference.split(), text.split()
-    row = list(range(len(heard) + 1))
-    for i, word in enumerate(said, 1):
-        above, row = row, [i]
-        for j, other in enumerate(heard, 1):
-            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (word != other)))
-    return row[-1] / len(said)
 
 
 if __name__ == "__main__":

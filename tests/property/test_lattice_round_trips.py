@@ -21,7 +21,7 @@ WORDS = st.lists(st.sampled_from(["to", "be", "or", "not"]) | NO_BLANK, min_size
 
 
 def again(lattice, kind, symbols=None):
-    text = "\n".join(files.lines(lattice, kind, symbols))
+    text = "\n".join(files.written(lattice, kind, symbols))
     lines = list(enumerate(text.split("\n"), start=1))
     if kind == "kaldi":
         assert lines[0][1] == lattice.name

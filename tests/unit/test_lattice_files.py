@@ -239,7 +239,7 @@ def test_numbers_are_looked_up(tmp_path):
     assert without.words == ("1", "", "2")
     (mixed,) = read(tmp_path, "utt\n0 1 a 1,2,\n1 2 0 1,2,\n2\n")
     assert mixed.words == ("a", "0")
-    assert list(files.lines(lattice, "kaldi", table))[1:5] == [
+    assert list(files.written(lattice, "kaldi", table))[1:5] == [
         "0 1 1 1.0,2.0,",
         "1 2 0 1.0,2.0,",
         "2 3 2 1.0,2.0,",
@@ -357,20 +357,20 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
 
     for kind in ("slf", "kaldi"):
         with pytest.raises(LatticeError, match="the score 'joy'"):
-            list(files.lines(one(score="joy"), kind))
+            list(files.written(one(score="joy"), kind))
     for kind in ("kaldi", "openfst"):
         for word in ("a b", "<eps>", "\u2028"):
             with pytest.raises(LatticeError, match="cannot be written where blanks part columns"):
-                list(files.lines(one(word), kind))
+                list(files.written(one(word), kind))
         with pytest.raises(LatticeError, match=r"words.txt has no number for the word 'a'"):
-            list(files.lines(one(), kind, Symbols("words.txt", {0: ""}, {"": 0})))
+            list(files.written(one(), kind, Symbols("words.txt", {0: ""}, {"": 0})))
     for name in ("", " u", "a\nb"):
         with pytest.raises(LatticeError, match="expected a name on one line"):
-            list(files.lines(one(name=name), "kaldi"))
+            list(files.written(one(name=name), "kaldi"))
     with pytest.raises(LatticeError, match="an lm scale of 0"):
-        list(files.lines(one().weighted({LM: 0.0}, -1.0), "kaldi"))
+        list(files.written(one().weighted({LM: 0.0}, -1.0), "kaldi"))
     with pytest.raises(ConfigError, match="did you mean 'kaldi'"):
-        list(files.lines(one(), "kald"))
+        list(files.written(one(), "kald"))
     with pytest.raises(LatticeError, match="2 lattices; expected one"):
         files.write([one(), one()], tmp_path / "out.slf")
 

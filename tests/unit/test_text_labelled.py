@@ -5,7 +5,8 @@ import gzip
 import pytest
 
 from ostinato.errors import TextError
-from ostinato.text.labelled import lines, read_labelled
+from ostinato.text.corpus import lines
+from ostinato.text.labelled import read_labelled
 
 
 def write(folder, content, name="data.txt"):

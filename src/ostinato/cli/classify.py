@@ -11,8 +11,7 @@ from typing import Any
 
 from ostinato.classifier import LINES, Classified, Contribution, load
 from ostinato.cli.arguments import Flag, TextFile, for_terminal
-from ostinato.text.corpus import read_chunks
-from ostinato.text.labelled import lines
+from ostinato.text.corpus import lines, read_chunks
 
 
 def classify(model: Path, file: TextFile = "-", *, contributions: Flag = False, json: Flag = False) -> None:

@@ -248,7 +248,7 @@ class _Sink:
         if self.to is None:
             self._show(one, paths.n_best(one, self.nbest) if self.nbest > 1 else [paths.best_path(one)])
             return
-        text = "".join(f"{line}\n" for line in lattice_files.lines(one, self.to, self.table))
+        text = "".join(f"{line}\n" for line in lattice_files.written(one, self.to, self.table))
         if self.out is not None and self.to in FOLDERS:
             write_whole(self.out / self._file_name(one), text)
         elif self.out is not None:

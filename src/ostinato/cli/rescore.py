@@ -15,8 +15,7 @@ from ostinato.rescoring import UNKNOWN, WORDS, Choice, Rescored, RescoreOptions,
 from ostinato.rescoring import rescore as rescore_lists
 from ostinato.score.interpolate import LinearScorer, fit_linear
 from ostinato.score.scorer import Scorer
-from ostinato.text.corpus import read_chunks
-from ostinato.text.labelled import lines
+from ostinato.text.corpus import lines, read_chunks
 from ostinato.text.nbest import TEXT, TOTAL, read_lists
 
 SHOWN = 10

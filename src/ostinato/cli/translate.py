@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import tee
 from json import dumps
@@ -13,7 +13,7 @@ from typing import Any
 from ostinato import pictures
 from ostinato.cli.arguments import Flag, TextFile, for_terminal
 from ostinato.errors import OstinatoError, TextError
-from ostinato.text.corpus import read_chunks
+from ostinato.text.corpus import lines, read_chunks
 from ostinato.translator import Translation, Translator, load
 
 
@@ -54,10 +54,10 @@ def translate(
     if attention is not None:
         pictures.check_picture(attention)
     translator = load(model)
-    lines, sources = tee(list_lines([file]))
+    texts, sources = tee(lines(read_chunks([file])))
     how = {"beam": beam, "n_best": n_best, "length_penalty": length_penalty}
     best: list[str] = []
-    for source, found in zip(sources, _translations(translator, lines, file, how), strict=True):
+    for source, found in zip(sources, _translations(translator, texts, file, how), strict=True):
         _show(source, found, json=json, n_best=n_best)
         if attention is not None and not best:
             _draw(translator, source, found[0].text, attention)
@@ -66,23 +66,13 @@ def translate(
         _say_bleu(best, reference)
 
 
-def list_lines(names: Sequence[str]) -> Iterator[str]:
-    """The lines of texts, without their ends, read in a stream."""
-    rest = ""
-    for chunk in read_chunks(names):
-        *whole, rest = (rest + chunk).split("\n")
-        yield from whole
-    if rest:
-        yield rest
-
-
 def _translations(
-    translator: Translator, lines: Iterator[str], file: str, how: dict[str, Any]
+    translator: Translator, texts: Iterator[str], file: str, how: dict[str, Any]
 ) -> Iterator[list[Translation]]:
     """Many lines at once, or each as it is typed."""
     if file == "-" and sys.stdin.isatty():
-        return (found for line in lines for found in translator.translate_lines([line], **how))
-    return translator.translate_lines(lines, **how)
+        return (found for text in texts for found in translator.translate_lines([text], **how))
+    return translator.translate_lines(texts, **how)
 
 
 def _show(source: str, found: list[Translation], *, json: bool, n_best: int) -> None:
@@ -102,7 +92,7 @@ def _draw(translator: Translator, source: str, target: str, path: Path) -> None:
 
 
 def _say_bleu(best: list[str], reference: str) -> None:
-    wanted = list(list_lines([reference]))
+    wanted = list(lines(read_chunks([reference])))
     if len(wanted) != len(best):
         raise TextError(f"{reference} has {len(wanted):,} lines, the text has {len(best):,}; expected as many")
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain
 from pathlib import Path
 
 from ostinato.config import check_choice
@@ -14,7 +13,7 @@ from ostinato.lattice import kaldi, openfst, slf
 from ostinato.lattice.draft import Block
 from ostinato.lattice.lattice import Lattice
 from ostinato.lattice.symbols import Symbols
-from ostinato.text.corpus import read_chunks
+from ostinato.text.corpus import lines, read_chunks
 
 _PARSERS: Mapping[str, Callable[[Block, Symbols | None], Lattice]] = {
     "slf": lambda block, _symbols: slf.parse(block),
@@ -71,14 +70,11 @@ def _chain(ahead: list[tuple[int, str]], lines: Iterator[tuple[int, str]]) -> It
 
 def _numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     """From the first that is not blank and no comment."""
-    rest, number, begun = "", 0, False
-    for chunk in chain(read_chunks([path]), "\n"):
-        *whole, rest = (rest + chunk).split("\n")
-        for line in whole:
-            number += 1
-            begun = begun or bool(line.strip() and not line.startswith("#"))
-            if begun:
-                yield number, line
+    begun = False
+    for number, line in enumerate(lines(read_chunks([path])), 1):
+        begun = begun or bool(line.strip() and not line.startswith("#"))
+        if begun:
+            yield number, line
 
 
 def _kind(file: str, first: str, second: str) -> str:
@@ -111,16 +107,16 @@ def _archive(file: str, lines: Iterator[tuple[int, str]]) -> Iterator[Block]:
         yield Block(file, name, body)
 
 
-def lines(lattice: Lattice, kind: str, symbols: Symbols | None = None) -> Iterator[str]:
-    """What is written of a lattice. Raises LatticeError on what the format cannot hold, ConfigError on its name."""
+def written(lattice: Lattice, kind: str, symbols: Symbols | None = None) -> Iterator[str]:
+    """The lines of a lattice. Raises LatticeError on what the format cannot hold, ConfigError on its name."""
     check_choice("the format", kind, FORMATS)
     return _WRITERS[kind](lattice, symbols)
 
 
 def write(lattices: Iterable[Lattice], path: str | Path, kind: str = "slf", symbols: Symbols | None = None) -> None:
-    """Write lattices to a file, as ``lines`` does. Raises LatticeError on more than one where a file holds one."""
+    """Write lattices to a file, as ``written`` does. Raises LatticeError on more than one where a file holds one."""
     several = list(lattices)
     if len(several) != 1 and kind not in SEVERAL:
         raise LatticeError(f"{path}: {len(several)} lattices; expected one, as a file of {kind} holds one")
-    text = [f"{line}\n" for lattice in several for line in lines(lattice, kind, symbols)]
+    text = [f"{line}\n" for lattice in several for line in written(lattice, kind, symbols)]
     write_whole(path, "".join(text))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ostinato.errors import LatticeError
 from ostinato.lattice.draft import Block
-from ostinato.text.corpus import read_chunks
+from ostinato.text.corpus import lines, read_chunks
 
 EPSILON = "<eps>"
 
@@ -27,7 +27,7 @@ class Symbols:
         words: dict[int, str] = {}
         numbers: dict[str, int] = {}
         block = Block(str(path), str(path), ())
-        for line, text in enumerate("".join(read_chunks([path])).split("\n"), start=1):
+        for line, text in enumerate(lines(read_chunks([path])), start=1):
             columns = text.split()
             if not columns:
                 continue

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from ostinato.errors import TextError
 from ostinato.score.scorer import LogProbs
-from ostinato.text.corpus import read_chunks
-from ostinato.text.labelled import lines
+from ostinato.text.corpus import lines, read_chunks
 from ostinato.types import Ids
 
 Logs = NDArray[np.float32]

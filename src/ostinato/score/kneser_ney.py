@@ -13,8 +13,7 @@ from ostinato.errors import TextError
 from ostinato.files import check_place, whole
 from ostinato.score.arpa import BEGIN, END
 from ostinato.score.ngram import Nats, NgramModel
-from ostinato.text.corpus import Corpus
-from ostinato.text.decoding import LINE_END
+from ostinato.text.corpus import Corpus, lines
 from ostinato.text.tokenizer import TokenizerOptions, build
 from ostinato.types import Ids
 
@@ -38,7 +37,7 @@ def learn_arpa(
     words = [tokenizer.piece(token).decode() for token in range(tokenizer.vocab_size)]
     marks = sorted({BEGIN, END} & set(words))
     if marks:
-        number, line = next((n, line) for n, line in enumerate(_lines(corpus), 1) if marks[0] in line.split())
+        number, line = next((n, line) for n, line in enumerate(lines(corpus.chunks()), 1) if marks[0] in line.split())
         raise TextError(
             f"{', '.join(corpus.names)}: line {number} has the word {marks[0]}: {line[:40]!r}; leave it out: each line "
             "is a sentence, and gets its own marks"
@@ -50,12 +49,8 @@ def learn_arpa(
     )
 
 
-def _lines(corpus: Corpus) -> list[str]:
-    return "".join(corpus.chunks()).split(LINE_END)
-
-
 def _sentences(corpus: Corpus) -> Iterator[str]:
-    found = [line for line in _lines(corpus) if line.split()]
+    found = [line for line in lines(corpus.chunks()) if line.split()]
     if not found:
         raise TextError(f"{', '.join(corpus.names)}: no line has a word; expected sentences, one a line")
     return iter(found)

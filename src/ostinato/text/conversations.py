@@ -12,7 +12,7 @@ from itertools import compress
 from pathlib import Path
 
 from ostinato.errors import ConfigError, TextError
-from ostinato.text.corpus import Corpus
+from ostinato.text.corpus import Corpus, lines
 from ostinato.text.decoding import LINE_END
 
 HEADING = "# "
@@ -142,7 +142,7 @@ def _last_of_each(topics: Sequence[str], total: int) -> list[bool]:
 def _transcripts(file: Corpus, name: str) -> Iterator[Transcript]:
     topic, bare = "", 0  # the line of a heading that nothing stands under yet; 0 for none
     turns: list[str] = []
-    for number, line in enumerate(_lines(file), start=1):
+    for number, line in enumerate(lines(file.chunks()), start=1):
         turn = normalise(line)
         if turn.startswith(HEADING):
             if turns:
@@ -163,12 +163,3 @@ def _transcripts(file: Corpus, name: str) -> Iterator[Transcript]:
 def _refuse_bare(name: str, line: int) -> None:
     if line:
         raise TextError(f"{name}, line {line}: a heading with nothing under it; expected turns, one a line")
-
-
-def _lines(file: Corpus) -> Iterator[str]:
-    rest = ""
-    for chunk in file.chunks():
-        *lines, rest = (rest + chunk).split(LINE_END)
-        yield from lines
-    if rest:
-        yield rest

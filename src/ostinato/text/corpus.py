@@ -11,7 +11,7 @@ import stat
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -125,6 +125,16 @@ class Corpus:
 def read_chunks(paths: Sequence[str | Path]) -> Iterator[str]:
     """The text of several files, once, in a stream. Raises TextError as ``Corpus`` does."""
     return Corpus(paths).chunks()
+
+
+def lines(chunks: Iterable[str]) -> Iterator[str]:
+    """The lines of a text that comes in pieces, without their ends (``\\n`` or ``\\r\\n``)."""
+    rest = ""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split("\n")
+        yield from (line.removesuffix("\r") for line in whole)
+    if rest:
+        yield rest.removesuffix("\r")
 
 
 def _once_only(name: str) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ostinato.errors import TextError
-from ostinato.text.corpus import Corpus
+from ostinato.text.corpus import Corpus, lines
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,6 @@ def read_labelled(paths: Sequence[str | Path]) -> Labelled:
             labels.append(label)
             texts.append(text)
     return Labelled(labels, texts)
-
-
-def lines(chunks: Iterable[str]) -> Iterator[str]:
-    """The lines of a text that comes in pieces, without their ends (``\\n`` or ``\\r\\n``)."""
-    rest = ""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split("\n")
-        yield from (line.removesuffix("\r") for line in whole)
-    if rest:
-        yield rest.removesuffix("\r")
 
 
 def _pairs(corpus: Corpus) -> Iterator[tuple[str, str]]:

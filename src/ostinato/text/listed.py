@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ostinato.errors import TextError
-from ostinato.text.corpus import Corpus
+from ostinato.text.corpus import lines, read_chunks
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,10 @@ def read_listed(files: Sequence[str | Path], wording: Wording) -> list[Listed]:
     """
     found = []
     for file in map(Path, files):
-        for number, line in enumerate(_lines(Corpus([file])), start=1):
+        for number, line in enumerate(lines(read_chunks([file])), start=1):
             if line.strip():
                 found.append(_listed(line, file.parent, f"{file}, line {number}", wording))
     return found
-
-
-def _lines(corpus: Corpus) -> Iterator[str]:
-    """The lines of a text, without their ends."""
-    rest = ""
-    for chunk in corpus.chunks():
-        *lines, rest = (rest + chunk).split("\n")
-        yield from (line.removesuffix("\r") for line in lines)
-    yield rest.removesuffix("\r")
 
 
 def _listed(line: str, folder: Path, place: str, wording: Wording) -> Listed:
