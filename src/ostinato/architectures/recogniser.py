@@ -20,9 +20,8 @@ STACKS = (1, 8)
 class RecogniserConfig:
     """Architecture and sizes of a recogniser that spells what it hears, step by step (Graves et al. 2006, CTC).
 
-    A step is ``stack`` frames of 10 ms, each ``mels`` logarithms of energy beside the sound's level. In each the model
-    says a character or, by the tokenizer's boundary token, nothing: no text holds a line end, so that token is CTC's
-    blank.
+    A step is ``stack`` frames of 10 ms, each ``mels`` logarithms of energy. In each the model says a character or, by
+    the tokenizer's boundary token, nothing: no text holds a line end, so that token is CTC's blank.
     """
 
     purpose: ClassVar[str] = "transcribes speech"
