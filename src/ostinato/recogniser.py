@@ -126,7 +126,7 @@ class Listening:
     def __init__(self, recogniser: Recogniser) -> None:
         self._engine = recogniser.engine
         self._state = self._engine.start()
-        self._rest = self._engine.spectrum.start()
+        self._rest: Floats = np.zeros(0, np.float32)
         self._words = Words(recogniser)
         self._samples = 0
 
@@ -144,13 +144,13 @@ class Listening:
         """Go on with samples ``(n,)`` at the model's rate; give the words that have ended. Raises SoundError."""
         samples = checked(samples)
         self._samples += len(samples)
-        steps, self._rest = self._engine.spectrum.ready(samples, self._rest)
+        steps, self._rest = self._engine.spectrum.ready(np.concatenate([self._rest, samples]))
         return self._read(steps)
 
     def finish(self) -> list[Word]:
         """The words that are left at the end of the sound; nothing may follow."""
-        left = self._engine.spectrum.finish(self._rest)
-        self._rest = self._engine.spectrum.start()
+        left = self._engine.spectrum.whole(self._rest)
+        self._rest = self._rest[:0]
         return self._read(left) + self._words.finish(self.seconds)
 
     def _read(self, steps: Floats) -> list[Word]:

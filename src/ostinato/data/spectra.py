@@ -1,13 +1,12 @@
-"""Samples to what a recogniser reads: logarithms of the energy in bands of the mel scale, beside how loud it is."""
+"""Samples to what a recogniser reads: logarithms of the energy in bands of the mel scale, some frames a step."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from ostinato.types import Floats
 
@@ -16,35 +15,15 @@ LOWEST_HERTZ = 60.0
 """Below is hum."""
 FLOOR = 1e-6
 """Energy that every band has at least: what is quieter than some -75 dB of full scale is silence."""
-QUIET = -6.0
-"""The least level, in nats: that of white noise some 50 dB below full scale. What is quieter stays quiet, or the noise
-in silence would be as loud as speech."""
-FALL = 0.2
-"""Nats a second by which the level falls: 0.9 dB."""
 _WAVES = 4
 _FRAMES = 4096  # whose spectra are held at once
 
 
-class Rest(NamedTuple):
-    """What was heard of a sound and is needed to go on."""
-
-    samples: Floats
-    """That no step has settled."""
-    level: float = QUIET
-    """Of the last frame that was read."""
-
-
 class LogMel:
-    """Log mel energies of a sound beside its level, ``stack`` frames of 10 ms side by side in each step.
+    """Log mel energies of a sound, ``stack`` frames of 10 ms side by side in each step.
 
     Step t holds frames ``t * stack`` to ``t * stack + stack - 1``; frame k is the Hann-windowed 25 ms from sample
     ``k * hop`` on. A sound of n samples has ``ceil(n / (hop * stack))`` steps; zeros follow it as far as they reach.
-    So that it does not matter how loud a sound is, the level is taken from each logarithm, as recorders control their
-    gain::
-
-        e_km = log max(FLOOR, energy of band m in frame k)
-        level_k = max(level_{k-1} - FALL * 10 ms, mean over m of e_km, QUIET)
-        frame_km = e_km - level_k
     """
 
     def __init__(self, rate: int, mels: int, stack: int) -> None:
@@ -68,46 +47,30 @@ class LogMel:
 
     def whole(self, samples: Floats) -> Floats:
         """The steps ``(T, mels * stack)`` of a whole sound ``(n,)``."""
-        return self.finish(Rest(samples))
+        T = self.steps(len(samples))
+        return self._read(np.pad(samples, (0, max(0, self._needed(T) - len(samples)))), T)
 
-    def start(self) -> Rest:
-        """Of a sound of which nothing was heard."""
-        return Rest(np.zeros(0, np.float32))
-
-    def ready(self, samples: Floats, rest: Rest) -> tuple[Floats, Rest]:
-        """The steps ``(T', mels * stack)`` that more of a sound settles, and the rest."""
-        samples = np.concatenate([rest.samples, samples])
+    def ready(self, samples: Floats) -> tuple[Floats, Floats]:
+        """The steps ``(T', mels * stack)`` that the beginning of a sound settles, and the samples for those to come."""
         T = max(0, (len(samples) - self.reach) // self.step + 1)
-        steps, level = self._read(samples, T, rest.level)
-        return steps, Rest(samples[T * self.step :], level)
+        return self._read(samples, T), samples[T * self.step :]
 
-    def finish(self, rest: Rest) -> Floats:
-        """The steps that are left at the end of a sound."""
-        T = self.steps(len(rest.samples))
-        missing = (T - 1) * self.step + self.reach - len(rest.samples)
-        return self._read(np.pad(rest.samples, (0, max(0, missing))), T, rest.level)[0]
+    def _needed(self, steps: int) -> int:
+        return (steps - 1) * self.step + self.reach
 
-    def _read(self, samples: Floats, steps: int, level: float) -> tuple[Floats, float]:
-        """The first steps of ``samples``, of which there are enough, and the level after them."""
+    def _read(self, samples: Floats, steps: int) -> Floats:
+        """The first steps of ``samples``, of which there are enough."""
         if steps == 0:
-            return np.zeros((0, self.mels * self.stack), np.float32), level
+            return np.zeros((0, self.mels * self.stack), np.float32)
         frames = sliding_window_view(samples, self.window)[:: self.hop][: steps * self.stack]
         energies = [self._energies(frames[k : k + _FRAMES]) for k in range(0, len(frames), _FRAMES)]
         logs = np.log(np.maximum(np.concatenate(energies), np.float32(FLOOR)))
-        levels = _levels(logs.mean(axis=1, dtype=np.float64), level)
-        return (logs - levels[:, None]).astype(np.float32).reshape(steps, -1), float(levels[-1])
+        return cast(Floats, logs.reshape(steps, -1))
 
     def _energies(self, frames: Floats) -> Floats:
         """Of each band ``(K, mels)`` of ``frames (K, window)``."""
         spectrum = np.fft.rfft(frames * self._hann, self._points).astype(np.complex64)
         return cast(Floats, (spectrum.real**2 + spectrum.imag**2) @ self._filters)
-
-
-def _levels(loud: NDArray[np.float64], before: float) -> NDArray[np.float64]:
-    """The level in each frame, ``(K,)``, of frames so ``loud``: the highest of all that came, each fallen since."""
-    fallen = FALL * HOP_SECONDS * np.arange(1, len(loud) + 1)
-    highest = np.maximum.accumulate(np.maximum(loud, QUIET) + fallen)
-    return cast("NDArray[np.float64]", np.maximum(highest, before) - fallen)
 
 
 def equaliser(mels: int, deviation: float, rng: np.random.Generator) -> Floats:
