@@ -13,8 +13,8 @@ train() {
     ostinato train "$out/train.tsv" --task transcribe --valid "$out/valid.tsv" --test "$out/test.tsv" \
         --config "$here/config.toml" --threads 1 "$@"
 }
-# A stranger has a microphone of his own.
-train -o "$out/both" ${speaker:+--eq 4}
+# A stranger has a microphone of his own, and it may be far away.
+train -o "$out/both" ${speaker:+--eq 4 --loudness 24}
 OMP_NUM_THREADS=1 python "$here/measure.py" "$out/both" "$out" "$out/numbers"
 [ -n "$speaker" ] && exit
 train -o "$out/forward" --no-bidirectional

@@ -26,7 +26,6 @@ _CUTOFF = 0.9  # of half the rate: the filter falls from 0.81 to 0.99 of it
 _BETA = 8.6  # of the Kaiser window: what is to be kept out is 80 dB down
 SPEED_STEP = 0.05
 """Speeds are multiples of it: so few that a filter for each is short."""
-_LOUDNESS = (-12.0, 3.0)  # dB that a recording is made louder by
 _SILENCE = (-75.0, -45.0)  # dB of full scale of what is heard in pauses
 _NOISE = (5.0, 30.0)  # dB that speech is above noise
 
@@ -74,7 +73,7 @@ def noise(samples: int, rng: np.random.Generator) -> Floats:
 
 @dataclass(frozen=True)
 class Mixing:
-    """Recordings joined to one, and changes that leave true what is said in them. As it is: loudness alone changes."""
+    """Recordings joined to one, and changes that leave true what is said in them. As it is, none but faint noise."""
 
     join: int = 1
     """Most recordings in a string."""
@@ -84,6 +83,8 @@ class Mixing:
     """Share of the strings that noise is mixed into."""
     speed: float = 0.0
     """A recording is played up to so much faster or slower, in multiples of SPEED_STEP, which shifts its pitch too."""
+    loudness: float = 0.0
+    """A recording is made up to so many dB quieter, or a quarter as many louder: most are near full scale."""
     eq: float = 0.0
     """A string is heard through a random filter of about so many dB (``spectra.equaliser``)."""
 
@@ -124,7 +125,9 @@ class Mixing:
         if self.speed:
             most, normal = int(self.speed / SPEED_STEP + 1e-9), round(1 / SPEED_STEP)
             samples = resample(samples, normal + int(rng.integers(-most, most + 1)), normal)
-        return samples * np.float32(_ratio(rng.uniform(*_LOUDNESS)))
+        if self.loudness:
+            samples = samples * np.float32(_ratio(rng.uniform(-self.loudness, self.loudness / 4)))
+        return samples
 
 
 def _ratio(decibels: float) -> float:

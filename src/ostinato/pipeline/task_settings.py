@@ -120,6 +120,8 @@ class SpeechSettings:
     """In training, share of the strings that noise is mixed into, 5 to 30 dB below the speech."""
     speed: float = 0.1
     """In training, recordings are played up to so much faster or slower, pitch and all, in steps of 0.05; 0 is off."""
+    loudness: float = 24.0
+    """In training, recordings are made up to so many dB quieter, or a quarter as many louder; 0 is off."""
     eq: float = 4.0
     """In training, strings are heard through random filters of about so many dB, as of other microphones; 0 is off."""
 
@@ -132,6 +134,7 @@ class SpeechSettings:
         check_range("pause", self.pause, 0.0, 10.0)
         check_range("noise", self.noise, 0.0, 1.0)
         check_range("speed", self.speed, SPEED_STEP if self.speed else 0.0, 0.5)
+        check_range("loudness", self.loudness, 0.0, 60.0)
         check_range("eq", self.eq, 0.0, 40.0)
 
 

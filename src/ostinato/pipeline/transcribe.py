@@ -64,7 +64,9 @@ class TranscribeTask(Task):
         options = TokenizerOptions("char", text.vocab, text.min_count)
         self._options, self._tokenizer = options, _learn(lines["train"], options)
         settings = self._settings
-        self._mixing = Mixing(settings.join, settings.pause, settings.noise, settings.speed, settings.eq)
+        self._mixing = Mixing(
+            settings.join, settings.pause, settings.noise, settings.speed, settings.loudness, settings.eq
+        )
         self._data = {part: self._read(some, part) for part, some in lines.items()}
         self._meant = {part: [line.text for line in some] for part, some in lines.items()}
         self.fingerprint = _fingerprint(self._data, self._tokenizer)
