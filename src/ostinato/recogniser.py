@@ -97,7 +97,7 @@ class Recogniser:
     def _word(self, text: str, first: int, end: int, seconds: float) -> Word:
         """From step ``first`` up to, but without, step ``end``, in a sound of so many seconds."""
         at = self.engine.spectrum.seconds
-        return Word(text, round(at(first), 3), round(min(at(end), seconds), 3))
+        return Word(text, round(at(first), 3), min(round(at(end), 3), seconds))
 
     def logits(self, sound: str | Path | NDArray[Any], rate: int | None = None) -> Floats:
         """Scores ``(T, V)``, before the softmax, of ``labels`` in each step, for a search of one's own.

@@ -328,6 +328,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"noise": 2}, "noise is 2.0; expected a number from 0.0 to 1.0"),
     ({"speed": 0.9}, "speed is 0.9; expected a number from 0.05 to 0.5"),
     ({"speed": 0.04}, "speed is 0.04; expected a number from 0.05 to 0.5"),
+    ({"loudness": -1}, "loudness is -1.0; expected a number from 0.0 to 60.0"),
     ({"eq": -1}, "eq is -1.0; expected a number from 0.0 to 40.0"),
     ({"sample_rate": 100}, "sample_rate is 100; expected a whole number from 4000"),
     ({"level": "word"}, "level is 'word'; a recogniser spells in characters: leave it out"),

@@ -184,6 +184,8 @@ def sine() -> None:
         (test_sounds.test_noise_and_speed_are_as_much_as_they_say, "-rng.uniform(*_NOISE)", "rng.uniform(*_NOISE)"),
         (test_sounds.test_noise_and_speed_are_as_much_as_they_say, "rng.random() < self.noise", "True"),
         (test_sounds.test_noise_and_speed_are_as_much_as_they_say, "-most, most + 1", "0, most + 1"),
+        (test_sounds.test_each_recording_has_a_loudness_of_its_own, "self.loudness / 4", "self.loudness"),
+        (test_sounds.test_each_recording_has_a_loudness_of_its_own, "decibels / 20.0", "decibels / 10.0"),
         (test_sounds.test_sixteen_bits_hold_what_fits, "np.rint(samples", "np.floor(samples"),
         (test_sounds.test_noise_has_the_mean_square_of_one, "[:samples]", ""),
     ],

@@ -63,11 +63,23 @@ def test_recordings_are_in_a_string_one_after_the_other() -> None:
         fits = np.correlate(mixed[at:].astype(np.float64), plain, "valid")
         place = int(fits.argmax())
         gain = fits[place] / np.sum(plain**2)
-        assert 10 ** (-12.5 / 20) < gain < 10 ** (3.5 / 20)
+        assert gain == pytest.approx(1.0, rel=0.1)
         assert edge <= place <= 0.2 * RATE + 1
         assert spans[number] == (at + place, at + place + len(part))
         at += place + len(part)
     assert len(mixed) - at == edge
+
+
+def test_each_recording_has_a_loudness_of_its_own() -> None:
+    """Up to so many dB quieter, a quarter as many louder, any as likely as any other."""
+    (part,), gains = parts(1), []
+    for seed in range(100):
+        mixed, spans = Mixing(join=2, loudness=20.0).mix([part, part], RATE, np.random.default_rng(seed))
+        gains += [10 * np.log10(np.sum(mixed[a:b] ** 2) / np.sum((part / FULL) ** 2)) for a, b in spans]
+    assert -20.1 < min(gains) < -18
+    assert 4 < max(gains) < 5.1
+    assert np.mean(gains) == pytest.approx(-7.5, abs=1.5)
+    assert abs(np.corrcoef(gains[::2], gains[1::2])[0, 1]) < 0.3
 
 
 def test_the_longest_string_is_no_longer_than_it_must_be() -> None:
