@@ -307,6 +307,19 @@ def test_an_utterance_without_arcs(tmp_path):
         files.parse(block, kind)
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("0 1 ah ah 1.5\n0 1 wait,what wait,what 2.5\n1\n", "openfst"),
+        ("0 1 ah ah\n0 1 wait,what wait,what\n1\n", "openfst"),
+        ("17\n0 1 wait,what 2.5,-30,1_2\n1\n\n", "kaldi"),
+        ("17\n0 1 ah .5,-30,\n1\n\n", "kaldi"),
+    ],
+)
+def test_a_comma_in_a_word_makes_no_kaldi(tmp_path, text, kind):
+    assert next(files.blocks(write(tmp_path, text)))[1] == kind
+
+
 def test_openfst(tmp_path):
     (acceptor,) = read(tmp_path, "0 1 to 1.5\n0 2 be\n1 2 or 2\n2 0.25\n", name="a.fst.txt")
     assert acceptor.name == "a"

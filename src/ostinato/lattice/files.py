@@ -83,7 +83,8 @@ def _kind(file: str, first: str, second: str) -> str:
         return "slf"
     arc = re.compile(r"\s*\d+\s+\d+\s+\S+|\s*\d+(\s+[-+.\deE]+)?\s*$")
     weights = re.compile(r"\s*\d+(\s+\d+\s+.*)?(\s\S*,\S*)?\s*$")
-    if arc.match(first) and not (weights.match(second) and "," in second):
+    costs = re.search(r"\s[-+.\d]\S*,\S*\s*$", second)  # of Kaldi, in the last column; an utterance may be a number
+    if arc.match(first) and not (weights.match(second) and costs):
         return "openfst"
     if first.strip() and (weights.match(second) or not second.strip()):
         return "kaldi"
