@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from sacrebleu.metrics.bleu import BLEU
 
-from ostinato.cli.translate import list_lines
+from ostinato.text.corpus import lines as lines_of
+from ostinato.text.corpus import read_chunks
 from ostinato.translator import Translator, load
 
 WIDTHS = (1, 2, 5, 10)
@@ -25,7 +26,7 @@ LENGTHS = ((1, 8), (9, 11), (12, 15), (16, 60))
 def main(folder: str, source: str, target: str) -> None:
     """Translate the test set by every width; the lengths are those of the source in words, beam 5."""
     model = load(folder)
-    lines, references = list(list_lines([source])), list(list_lines([target]))
+    lines, references = (list(lines_of(read_chunks([name]))) for name in (source, target))
     report: dict[str, object] = {"parameters": model.training["parameters"], "model": model.model.describe()}
     for width in WIDTHS:
         start = time.perf_counter()

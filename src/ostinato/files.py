@@ -3,46 +3,75 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
-def check_place(path: str | Path) -> None:
-    """Raise the OSError that writing a file there would end in, before the work that is to be written is done."""
+def check_place(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Raise the OSError that writing a file there would end in, before the work that is to be written is done.
+
+    A file that is one of ``inputs`` is no place either.
+    """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "this is a folder; expected the name of a file", str(path))
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent} to write it to", str(path))
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(errno.EACCES, f"the folder {path.parent} cannot be written to", str(path))
+    if path.exists() and any(one.exists() and path.samefile(one) for one in map(Path, inputs)):
+        raise FileExistsError(errno.EEXIST, "this is what is read; give what is written another name", str(path))
+    folder = path.resolve().parent
+    if not (_is_special(path) or folder.is_dir()):
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder} to write it to", str(path))
+    if not os.access(path if _is_special(path) else folder, os.W_OK):
+        raise PermissionError(errno.EACCES, f"the folder {folder} cannot be written to", str(path))
 
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
     """Another name to write a file to, which takes ``path`` in one move when the block ends well.
 
-    Raises OSError, naming ``path`` and not that name; when anything is raised nothing is left of what was begun.
+    A link stays one, and what it leads to is replaced; a file keeps its mode. What is no file, such as a pipe or
+    ``/dev/stdout``, is written to when all is there. Raises OSError, naming ``path`` and not the other name; when
+    anything is raised nothing is left of what was begun.
     """
     path = Path(path)
     check_place(path)
-    part = path.with_name(path.name + ".part")
+    goal = None if _is_special(path) else path.resolve()
+    part = _elsewhere() if goal is None else goal.with_name(goal.name + ".part")
     try:
         yield part
-        part.replace(path)
+        if goal is None:
+            with part.open("rb") as written, path.open("wb") as file:
+                shutil.copyfileobj(written, file)
+        else:
+            if goal.exists():
+                shutil.copymode(goal, part)
+            part.replace(goal)
     except OSError as error:
-        part.unlink(missing_ok=True)
         if error.filename not in (None, str(part)):  # of another file, that was read or run meanwhile
             raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
-    except BaseException:
+    finally:
         part.unlink(missing_ok=True)
-        raise
 
 
 def write_whole(path: str | Path, data: bytes | str) -> None:
-    """Write a file, text as UTF-8: whoever reads it finds what was there before, or all of the new. As ``whole``."""
+    """Write a file, text as UTF-8, packed where its name ends in .gz: whoever reads it finds what was there before, or
+    all of the new. As ``whole``."""
+    data = data.encode() if isinstance(data, str) else data
     with whole(path) as part:
-        part.write_bytes(data.encode() if isinstance(data, str) else data)
+        part.write_bytes(gzip.compress(data, mtime=0) if Path(path).suffix == ".gz" else data)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether there is something that is neither a file nor a folder."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _elsewhere() -> Path:
+    handle, name = tempfile.mkstemp(prefix="ostinato-")
+    os.close(handle)
+    return Path(name)

@@ -53,7 +53,7 @@ def read_parts(paths: Sequence[str | Path], beats: float) -> dict[str, list[Piec
     MusicError.
     """
     parts: dict[str, list[Piece]] = {}
-    for path in _files(paths):
+    for path in files_in(paths):
         found = {"": [_read_midi(path, beats)]} if path.suffix.lower() in MIDI else _read_json(path)
         for part, pieces in found.items():
             parts.setdefault(part, []).extend(pieces)
@@ -65,7 +65,8 @@ def read_pieces(path: str | Path, beats: float) -> list[Piece]:
     return [piece for pieces in read_parts([path], beats).values() for piece in pieces]
 
 
-def _files(paths: Sequence[str | Path]) -> Iterator[Path]:
+def files_in(paths: Sequence[str | Path]) -> Iterator[Path]:
+    """The paths, in place of a folder the MIDI files in it. Raises MusicError on a folder without."""
     for path in map(Path, paths):
         if not path.is_dir():
             yield path

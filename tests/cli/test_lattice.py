@@ -105,7 +105,12 @@ def test_one_that_cannot_be_scored_or_written_does_not_stop_the_others(
     bad.write_text(SLF.format(name="b").replace("W=SEA", "W=NEW\\040YORK"))
     outcome = command(capsys, ["lattice", bad, lattice, "--to", "kaldi", "--out", out])
     assert outcome.status == 1
-    assert outcome.err == "ostinato: b: the word 'NEW YORK' cannot be written where blanks part columns\n"
+    assert outcome.err.splitlines() == [
+        "ostinato: b: the word 'NEW YORK' cannot be written where blanks part columns",
+        "ostinato: Kaldi's text has no scales; read it with --acoustic-scale 0.5",
+    ]
+    said = command(capsys, ["lattice", lattice]).out
+    assert command(capsys, ["lattice", out, "--acoustic-scale", "0.5"]).out == said
     assert out.read_text().startswith("a\n0 1 ")
     symbols = tmp_path / "words.txt"
     symbols.write_text("<eps> 0\nTO 1\nTWO 2\nSEE 3\nSEA 4\n")
@@ -121,6 +126,22 @@ def test_one_that_cannot_be_scored_or_written_does_not_stop_the_others(
     assert outcome.out.startswith("a\tT")
 
 
+def test_what_is_read_is_not_written_over(capsys: Capture, lattice: Path, tmp_path: Path) -> None:
+    symbols = tmp_path / "words.txt"
+    symbols.write_text("<eps> 0\nTO 1\nTWO 2\nSEE 3\nSEA 4\n")
+    here = lattice.rename(tmp_path / "a.slf")
+    before = {path: path.read_bytes() for path in (symbols, here)}
+    for given in (
+        ["--to", "kaldi", "--symbols", symbols, "--out", symbols],
+        ["--to", "kaldi", "--out", here],
+        ["--to", "slf", "--out", tmp_path],
+    ):
+        outcome = command(capsys, ["lattice", here, *given])
+        assert outcome.status == 1
+        assert "this is what is read; give what is written another name" in outcome.err
+    assert {path: path.read_bytes() for path in before} == before
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -133,6 +154,9 @@ def test_one_that_cannot_be_scored_or_written_does_not_stop_the_others(
         (["--posterior", "2"], "--posterior is 2.0"),
         (["--to", "kaldi", "--out", "/"], "/: this is a folder; expected the name of a file"),
         (["--to", "slf", "--out", __file__], "expected a folder: slf has a file for each"),
+        (["--old-lm", "3", "--model"], "--old-lm is 3.0; expected a number from 0.0 to 1.0"),
+        (["--beam", "-1", "--model"], "--beam is -1.0"),
+        (["--merge", "2", "--merge-distance", "0.1", "--model"], "are two ways to merge; leave one of them out"),
         (["--merge-distance", "0.1", "--model"], "--merge-distance needs the states of a recurrent model"),
     ],
 )

@@ -265,3 +265,18 @@ def test_a_model_of_other_words_is_told(place, capsys):
     (place / "loud.jsonl").write_text(text)
     shown = said(capsys, place / "x.arpa", place / "loud.jsonl", "--weight", "ac=1")
     assert "ostinato: x.arpa does not know 100% of the words" in shown.err
+
+
+def test_files_that_are_read_or_written_twice_are_refused(place, capsys):
+    lists, before = place / "lists.jsonl", (place / "lists.jsonl").read_bytes()
+    for flag in ("--out", "--best"):
+        shown = said(capsys, place / "x.arpa", lists, "--weight", "ac=1", flag, lists, status=1)
+        assert "lists.jsonl: this is what is read" in shown.err
+    both = ["--out", place / "b", "--best", place / "b"]
+    assert "expected two files" in said(capsys, place / "x.arpa", lists, "--weight", "ac=1", *both, status=1).err
+    twice = ["--weight", "ac=1", "--weight", "ac=2"]
+    assert "--weight ac is given twice, 1 and 2" in said(capsys, place / "x.arpa", lists, *twice, status=1).err
+    assert lists.read_bytes() == before
+    said(capsys, place / "x.arpa", lists, "--weight", "ac=1", "--out", place / "out.jsonl.gz")
+    assert len(read_lists([place / "out.jsonl.gz"]).lists) == 24
+    assert (place / "out.jsonl.gz").read_bytes()[:2] == b"\x1f\x8b"

@@ -149,7 +149,7 @@ def test_the_melody_is_kept_and_gets_its_chords(capsys: Capture, harmoniser: Pat
     right = np.mean([step == chord for step, chord in zip(found, to_steps(piece), strict=True)])
     assert right > 0.5
     ok(command(capsys, [*arguments, "-o", tmp_path / "out.mid"]))
-    (midi,) = music.read_pieces(tmp_path / "out-1.mid", 1.0)
+    (midi,) = music.read_pieces(tmp_path / "out.mid", 1.0)
     assert np.array_equal(melody_of(midi.roll), melody_of(to_roll(melody, "")))
 
 
@@ -170,8 +170,18 @@ def test_a_bad_melody_does_not_stop_the_others(capsys: Capture, harmoniser: Path
     assert [error.split(" ")[0] for error in errors] == ["ostinato:"] * 4
     assert "no such file of music" in errors[0]
     assert f"{cut} is cut: of the 1 tracks in its header 0 are whole" in errors[1]
-    assert "high.json, piece 1, step 2 has pitch 120; expected 21 to 108" in errors[2]
+    assert "high.json, piece 1, step 2 has pitch 120; expected a whole number from 21 to 108" in errors[2]
     assert "empty.json, piece 1 is empty" in errors[3]
+    (tmp_path / "folder").mkdir()
+    for name, source in (("bad.mid", cut), ("fine.mid", good)):
+        (tmp_path / "folder" / name).write_bytes(source.read_bytes())
+    some = ["compose", harmoniser, "-o", tmp_path / "one.mid", "--harmonise", tmp_path / "folder"]
+    outcome = command(capsys, some)
+    assert (outcome.status, len(outcome.out.splitlines())) == (1, 1)
+    assert "bad.mid is cut" in outcome.message
+    assert (tmp_path / "one.mid").exists()
+    outcome = command(capsys, ["compose", harmoniser, "-o", good, "--harmonise", good])
+    assert "good.mid: this is what is read" in outcome.message
 
 
 def test_wrong_use(capsys: Capture, trained: Path, harmoniser: Path, tmp_path: Path) -> None:
@@ -276,8 +286,9 @@ def test_a_copy_in_eight_bits_says_nearly_the_same(trained: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[[[60]]]", "there are no pieces to train on; give more, or --valid FILE to hold out"),
-        ("[]", "there are no pieces to train on"),
+        ("[[[60]]]", "there are no pieces to train on, of 1 in all; give more, or --valid FILE to hold out"),
+        ("[]", "there are no pieces to train on, of 0 in all"),
+        ('{"valid": [[[60]]]}', "there are no pieces to train on, of 1 in all"),
         ("no json", "line 1, is no JSON"),
         ("[[[60]], [[60], [110]]]", "piece 2, step 2 has pitch 110"),
         ('{"train": [[[60]]], "valid": []}', "there are no pieces held out"),

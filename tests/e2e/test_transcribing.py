@@ -170,6 +170,14 @@ def test_models_of_words_and_hot_words(capsys: Capture, both: Path, tmp_path: Pa
     assert heard("--hot", "abcd=60") == "abcd"
     text.write_text("ABCD\nABCD A\n" * 100)
     learn_arpa(text, tmp_path / "loud.arpa", order=2)
+    (tmp_path / "few.txt").write_text("a c\n" * 50)
+    ostinato.train(tmp_path / "few.txt", out=tmp_path / "few", level="char", hidden=16, steps=4, threads=1)
+    few = command(capsys, ["transcribe", both, sound, "--lm", tmp_path / "few"])
+    assert f"--lm {tmp_path}/few: the language model has no token 'b', 'd' (char level)" in few.message
+    assert (
+        "--hot ab is given twice"
+        in command(capsys, ["transcribe", both, sound, "--hot", "ab=1", "--hot", "ab=2"]).message
+    )
     loud = command(capsys, ["transcribe", both, sound, "--lm", tmp_path / "loud.arpa"])
     assert "the labels can spell 0 of the 2 words of the lexicon; 'A', for one, has 'A'" in loud.message
     wrong = {"abcd": "--hot is 'abcd'; expected WORD=NATS", "abcd=x": "expected WORD=NATS", "xy=1": "no label has"}
@@ -321,12 +329,18 @@ def test_lists_that_cannot_be_used(capsys: Capture, data: Path, tmp_path: Path, 
     assert not (tmp_path / "m").exists()
 
 
+def test_the_first_recording_is_named_as_the_others_are(capsys: Capture, data: Path, tmp_path: Path) -> None:
+    (data / "head.tsv").write_text("file\ttext\n" + (data / "train.tsv").read_text())
+    outcome = command(capsys, ["train", data / "head.tsv", "-o", tmp_path / "m", *flags(**QUICK, steps=2)])
+    assert f"{data}/head.tsv, line 1: no such sound: {data}/file" in outcome.message
+
+
 SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"mels": 4}, "mels is 4; expected a whole number from 8 to 80"),
     ({"stack": 0}, "stack is 0; expected a whole number from 1 to 8"),
     ({"join": 0}, "join is 0; expected a whole number from 1 to 64"),
     ({"noise": 2}, "noise is 2.0; expected a number from 0.0 to 1.0"),
-    ({"speed": 0.9}, "speed is 0.9; expected a number from 0.05 to 0.5"),
+    ({"speed": 0.9}, "speed is 0.9; expected a number from 0.05 to 0.5, or 0 for none"),
     ({"speed": 0.04}, "speed is 0.04; expected a number from 0.05 to 0.5"),
     ({"loudness": -1}, "loudness is -1.0; expected a number from 0.0 to 60.0"),
     ({"eq": -1}, "eq is -1.0; expected a number from 0.0 to 40.0"),

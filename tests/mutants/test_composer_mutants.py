@@ -178,7 +178,7 @@ def test_rolls(old: str, new: str) -> None:
         assert np.array_equal(before, roll[0])
         keys, _ = rolls.framed([(before, second), (before, first)])
         assert np.array_equal(keys[1, 1], roll[0])
-        with pytest.raises(MusicError, match="here, step 1 has pitch 109; expected 21 to 108"):
+        with pytest.raises(MusicError, match="here, step 1 has pitch 109; expected a whole number from 21 to 108"):
             rolls.to_roll([[109]], "here")
 
     with pytest.raises((AssertionError, IndexError, MusicError, pytest.fail.Exception)):

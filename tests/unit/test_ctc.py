@@ -212,8 +212,8 @@ def test_a_trained_models_folder_joins_in(tmp_path, level):
 
 
 def test_a_model_without_a_label_is_refused():
-    tok = tokenizer("char", "ab\n")
-    with pytest.raises(ConfigError, match=r"no token ' ' \(char level\).*WordModel"):
+    tok = tokenizer("char", "a\n")
+    with pytest.raises(ConfigError, match=r"no token 'b', ' ' \(char level\), which the recogniser"):
         ctc.LabelModel(random_bigram(tok.vocab_size), tok, LABELS)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,45 @@ def test_errors_name_the_file_that_was_meant(tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError) as caught:
             fail(wrong)
         assert caught.value.filename == named
+
+
+def test_a_link_stays_and_leads_to_the_new_file(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "real.txt").write_text("before")
+    (tmp_path / "far" / "real.txt").chmod(0o600)
+    (tmp_path / "link.txt").symlink_to("far/real.txt")
+    write_whole(tmp_path / "link.txt", "after")
+    assert (tmp_path / "link.txt").readlink() == Path("far/real.txt")
+    assert (tmp_path / "far" / "real.txt").read_text() == "after"
+    assert (tmp_path / "far" / "real.txt").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in (tmp_path / "far").iterdir()] == ["real.txt"]
+
+
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    pipe, heard = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: heard.append(pipe.read_text()))
+    reader.start()
+    write_whole(pipe, "all of it")
+    reader.join()
+    assert heard == ["all of it"]
+    assert pipe.is_fifo()
+    write_whole("/dev/null", "nothing")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_what_ends_in_gz_is_packed(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a.txt.gz", "text")
+    assert gzip.decompress((tmp_path / "a.txt.gz").read_bytes()) == b"text"
+
+
+def test_what_is_read_is_no_place(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("read")
+    (tmp_path / "b.txt").hardlink_to(tmp_path / "a.txt")
+    check_place(tmp_path / "c.txt", [tmp_path / "a.txt", tmp_path / "none", "-"])
+    for name in ("a.txt", "b.txt", "../" + tmp_path.name + "/a.txt"):
+        with pytest.raises(FileExistsError, match="this is what is read; give what is written another name"):
+            check_place(tmp_path / name, [tmp_path / "none", tmp_path / "a.txt"])
 
 
 def test_places_where_no_file_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_parts_of_a_file(tmp_path: Path) -> None:
 
 
 BAD = [
-    ("[[[60]], [[60], [12]]]", "piece 2, step 2 has pitch 12; expected 21 to 108"),
+    ("[[[60]], [[60], [12]]]", "piece 2, step 2 has pitch 12; expected a whole number from 21 to 108"),
     ("[[[60]], []]", "piece 2 is empty; expected a step or more; leave it out"),
     ("[[[60],\n\n[6", "line 3, is no JSON"),
     ("", "line 1, is no JSON"),
@@ -176,7 +176,9 @@ def test_a_midi_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
 
 def test_midi_outside_of_the_piano(tmp_path: Path) -> None:
     path = midi(tmp_path / "a.mid", [(0, 96, 60), (192, 96, 109)])
-    with pytest.raises(MusicError, match=r"a\.mid, track 'flute', quarter 2, has pitch 109; expected 21 to 108"):
+    with pytest.raises(
+        MusicError, match=r"a\.mid, track 'flute', quarter 2, has pitch 109; expected a whole number from 21 to 108"
+    ):
         music.read_pieces(path, 1.0)
 
 

@@ -157,6 +157,16 @@ def test_a_byte_order_mark_is_no_part_of_a_list(tmp_path):
     assert [one.id for one in read_lists([path]).lists] == ["u1"]
 
 
+@pytest.mark.parametrize("key", ["id", "ref", "text"])
+def test_half_a_character_spoils_its_list_alone(tmp_path, key):
+    bad = {"id": "x", "ref": "a", "hyps": [{"text": "a", "ac": 1, "lm": 2}]}
+    (bad["hyps"][0] if key == "text" else bad)[key] = "u\ud800"
+    found = read_lists([write(tmp_path / "x", GOOD, bad)])
+    assert [one.id for one in found.lists] == ["u1"]
+    assert "x, line 2" in found.problems[0]
+    assert f"{key} holds the lone surrogate U+D800; expected Unicode text" in found.problems[0]
+
+
 def test_names_of_scores_that_are_taken(tmp_path):
     for name in ("text", "total"):
         with pytest.raises(ConfigError, match=f"no score can be called {name}"):

@@ -30,12 +30,12 @@ def test_voices_may_be_silent_and_doubled() -> None:
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        ([[60], [109]], "x, step 2 has pitch 109; expected 21 to 108, the keys of a piano"),
-        ([[20]], "x, step 1 has pitch 20; expected 21 to 108"),
+        ([[60], [109]], "x, step 2 has pitch 109; expected a whole number from 21 to 108, the keys of a piano"),
+        ([[20]], "x, step 1 has pitch 20; expected a whole number from 21 to 108"),
         ([[60.5]], "x, step 1 has pitch 60.5"),
         ([[float("nan")]], "x, step 1 has pitch nan"),
         ([[True]], "x, step 1 has pitch True"),
-        ([["60"]], "x, step 1 has pitch 60"),
+        ([["60"]], "x, step 1 has pitch '60'; expected a whole number"),
         ([[10**400]], "x, step 1 has pitch 1000000"),
         ([60], "x, step 1 is '60'; expected a list of MIDI pitches"),
         ([[], None], "x, step 2 is 'None'; expected a list"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterator
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,13 +71,14 @@ def compose(
         raise ConfigError("--prompt begins a piece, --harmonise brings its own; leave one of them out")
     if harmonise == []:
         raise ConfigError("--harmonise names no file; expected one or more melodies behind it")
-    check_place(out)
+    check_place(out, [*(harmonise or []), *([prompt] if prompt else [])])
     composer = load(model)
     seed = secrets.randbits(32) if seed is None else seed
-    melodies = _Melodies(composer, harmonise or [])
-    several = count > 1 or (harmonise is not None and melodies.several())
-    number = 0
-    for melody, place in melodies.each() if harmonise is not None else [(None, None)]:
+    melodies, failed = _melodies(composer, harmonise or [])
+    if harmonise and not melodies and not failed:
+        raise MusicError("no melody is in those files, so nothing was composed; expected MIDI, or JSON with pieces")
+    number, several = 0, count * max(1, len(melodies)) > 1
+    for melody, place in melodies if harmonise is not None else [(None, None)]:
         for index in range(count):
             number += 1
             how: dict[str, Any] = {"temperature": temperature, "seed": seed, "index": index}
@@ -89,32 +89,27 @@ def compose(
             path = out.with_name(f"{out.stem}-{number}{out.suffix}") if several else out
             _write(path, composer, piece, bpm)
             _tell(path, composer, piece, {"seed": seed, "index": index, "melody": place}, json=json)
-    if melodies.failed:
+    if failed:
         sys.exit(1)
-    if not number:
-        raise MusicError("no melody is in those files, so nothing was composed; expected MIDI, or JSON with pieces")
 
 
-class _Melodies:
-    """The pieces of files of melodies; a file that cannot be read is reported, once."""
-
-    def __init__(self, composer: Composer, files: list[Path]) -> None:
-        self._composer, self._files, self.failed = composer, files, False
-
-    def several(self) -> bool:
-        """Whether there is more than one, or may be."""
-        return len(self._files) > 1 or self._files[0].suffix.lower() not in music.MIDI
-
-    def each(self) -> Iterator[tuple[Roll, str]]:
-        """Each piece, and where it is from."""
-        for file in self._files:
+def _melodies(composer: Composer, names: list[Path]) -> tuple[list[tuple[Roll, str]], bool]:
+    """The pieces of files and folders, each with where it is from, and whether a file could not be read: it is
+    reported, and the others are not lost."""
+    found, failed = [], False
+    for name in names:
+        try:
+            files = list(music.files_in([name]))
+        except MusicError as error:
+            files, failed = [], True
+            print(f"ostinato: {error}", file=sys.stderr)
+        for file in files:
             try:
-                pieces = music.read_pieces(file, self._composer.model.beats)
+                found += [(piece.roll, piece.place) for piece in music.read_pieces(file, composer.model.beats)]
             except MusicError as error:
-                self.failed = True
+                failed = True
                 print(f"ostinato: {error}", file=sys.stderr)
-                continue
-            yield from ((piece.roll, piece.place) for piece in pieces)
+    return found, failed
 
 
 def _begun(composer: Composer, prompt: Path | None) -> Steps:

@@ -110,6 +110,10 @@ def lattice(
     check_range("--posterior", posterior, 0.0, 1.0)
     check_range("--limit", limit or 0, 0, 1 << 31)
     check_range("--merge", merge or 0, 0, 1 << 31)
+    check_range("--beam", 0.0 if beam is None else beam, 0.0, inf)
+    check_range("--old-lm", old_lm or 0.0, 0.0, 1.0)
+    if merge is not None and merge_distance is not None:
+        raise ConfigError("--merge and --merge-distance are two ways to merge; leave one of them out")
     table = Symbols.read(symbols) if symbols else None
     scales = {name: value for name, value in ((ACOUSTIC, acoustic_scale), (LM, lm_scale)) if value is not None}
     quiet = SILENT | set(silent)
@@ -130,7 +134,7 @@ def lattice(
         within = inf if prune is None else prune
         changes.append(lambda one: paths.prune(one, beam=within, posterior=posterior))
     failed = False
-    with _Sink(to, out, table, nbest, json) as sink:
+    with _Sink(to, out, table, nbest, json, [*files, *([symbols] if symbols else [])]) as sink:
         for found in _lattices(files or ("-",), table, changes):
             try:
                 if not isinstance(found, Lattice):
@@ -226,17 +230,18 @@ class _Sink:
     table: Symbols | None
     nbest: int
     json: bool
+    read: Sequence[str | Path]
 
     def __enter__(self) -> _Sink:
         self._archive: list[str] = []
         self._names: set[str] = set()
-        self._written = 0
+        self._written, self._scaled = 0, False
         if self.out is not None and self.to in FOLDERS:
             if self.out.is_file():
                 raise ConfigError(f"--out is the file {self.out}; expected a folder: {self.to} has a file for each")
             self.out.mkdir(parents=True, exist_ok=True)
         elif self.out is not None:
-            check_place(self.out)
+            check_place(self.out, self.read)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -244,13 +249,19 @@ class _Sink:
             write_whole(self.out, "".join(self._archive))
 
     def write(self, one: Lattice) -> None:
-        """What was asked for of one lattice."""
+        """What was asked for of one lattice. Of scales that Kaldi's format has no place for it says what to do."""
         if self.to is None:
             self._show(one, paths.n_best(one, self.nbest) if self.nbest > 1 else [paths.best_path(one)])
             return
         text = "".join(f"{line}\n" for line in lattice_files.written(one, self.to, self.table))
+        scale = one.scale(ACOUSTIC) / one.unit
+        if self.to == "kaldi" and scale != 1.0 and not self._scaled:
+            self._scaled = True
+            print(f"ostinato: Kaldi's text has no scales; read it with --acoustic-scale {scale:.6g}", file=sys.stderr)
         if self.out is not None and self.to in FOLDERS:
-            write_whole(self.out / self._file_name(one), text)
+            place = self.out / self._file_name(one)
+            check_place(place, self.read)
+            write_whole(place, text)
         elif self.out is not None:
             self._archive.append(text)
         elif self._written and self.to in FOLDERS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as encoder
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,7 +61,8 @@ def rescore(
     scores
         NAME=FILE: a table of scores, utterance-N and a number a line, for lists that are tables; may be repeated.
     weight
-        NAME=X: use this weight, and 0 for the scores not named, instead of tuning; may be given several times.
+        NAME=X: use this weight, and 0 for the scores not named, instead of tuning; may be given several times. A
+        model's score is called by the last part of its path.
     folds
         Parts of the cross-validation.
     starts
@@ -80,16 +81,21 @@ def rescore(
         The report as one JSON object, with every changed utterance.
     """
     options = RescoreOptions(
-        weights=None if weight is None else {name: _number(name, x) for name, x in _pairs(weight, "weight")},
+        weights=None if weight is None else {name: _number(name, x) for name, x in _pairs(weight, "weight").items()},
         folds=folds,
         starts=starts,
         seed=seed,
         wer_text=wer_text,
         model_text=model_text,
     )
+    tables = _pairs(scores or [], "scores")
+    read: list[str | Path] = [model, *lists, *(also or []), *tables.values()]
+    read += [one for one in (interpolate, references) if one is not None]
     for place in filter(None, (out, best)):
-        check_place(place)
-    found = read_lists(lists or ["-"], references=references, scores=dict(_pairs(scores or [], "scores")))
+        check_place(place, read)
+    if out is not None and best is not None and out.resolve() == best.resolve():
+        raise ConfigError(f"--out and --best are both {out}; expected two files")
+    found = read_lists(lists or ["-"], references=references, scores=tables)
     for problem in found.problems:
         print("ostinato: " + " ".join(problem.split()), file=sys.stderr)
     result = rescore_lists(_scorers([model, *(also or [])], interpolate), found.lists, options)
@@ -111,12 +117,16 @@ def rescore(
         raise TextError(f"{len(found.problems)} bad lists were left out; the other {len(found.lists)} are done")
 
 
-def _pairs(given: Sequence[str], flag: str) -> Iterator[tuple[str, str]]:
+def _pairs(given: Sequence[str], flag: str) -> dict[str, str]:
+    found: dict[str, str] = {}
     for one in given:
         name, mark, value = one.rpartition("=")
         if not (name and mark and value):
             raise ConfigError(f"--{flag} is {one!r}; expected NAME=VALUE")
-        yield name, value
+        if name in found:
+            raise ConfigError(f"--{flag} {name} is given twice, {found[name]} and {value}; expected it once")
+        found[name] = value
+    return found
 
 
 def _number(name: str, value: str) -> float:

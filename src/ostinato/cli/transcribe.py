@@ -109,7 +109,10 @@ def _language(labels: Labels, path: Path, weight: float, bonus: float | None) ->
     model = load_language_model(path)
     reader, tokenizer = model.forward(), model.tokenizer
     if tokenizer.level == "char":
-        return LabelModel(reader, tokenizer, labels, weight=weight, bonus=BONUS if bonus is None else bonus)
+        try:
+            return LabelModel(reader, tokenizer, labels, weight=weight, bonus=BONUS if bonus is None else bonus)
+        except ConfigError as error:
+            raise ConfigError(f"--lm {path}: {error}") from None
     return WordModel(RecurrentScorer(reader, tokenizer), labels, weight=weight, bonus=of_words)
 
 
@@ -118,6 +121,8 @@ def _boosts(hot: Sequence[str]) -> dict[str, float]:
     boosts = {}
     for one in hot:
         word, mark, nats = one.rpartition("=")
+        if word in boosts:
+            raise ConfigError(f"--hot {word} is given twice; expected it once")
         try:
             boosts[word] = float(nats)
         except ValueError:

@@ -98,9 +98,9 @@ def _tokens(tokenizer: Tokenizer, labels: Labels) -> np.ndarray[tuple[int], np.d
     found = [known.get(text.encode(), -1) for text in labels.texts]
     found[labels.blank] = tokenizer.boundary_id
     if -1 in found:
-        missing = labels.texts[found.index(-1)]
+        missing = ", ".join(repr(text) for text, token in zip(labels.texts, found, strict=True) if token < 0)
         raise ConfigError(
-            f"the language model has no token {missing!r} ({tokenizer.level} level); train it on text with all labels, "
-            "or use it word by word (WordModel)"
+            f"the language model has no token {missing:.80} ({tokenizer.level} level), which the recogniser's labels "
+            "have; train it on text that has them, or use a model of words"
         )
     return np.array(found, np.int64)

@@ -41,8 +41,10 @@ def key_of(pitch: Any, where: str) -> int:
     """The key of a MIDI pitch. Raises MusicError, which says ``where``, when a piano has none."""
     whole = isinstance(pitch, Integral) or (isinstance(pitch, float) and pitch.is_integer())
     if not whole or isinstance(pitch, bool) or not LOWEST <= pitch < LOWEST + KEYS:
+        shown = pitch.item() if isinstance(pitch, np.generic) else pitch
         raise MusicError(
-            f"{where} has pitch {str(pitch)[:40]}; expected {LOWEST} to {LOWEST + KEYS - 1}, the keys of a piano"
+            f"{where} has pitch {shown!r:.40}; expected a whole number from {LOWEST} to {LOWEST + KEYS - 1}, the keys "
+            "of a piano"
         )
     return int(pitch) - LOWEST
 

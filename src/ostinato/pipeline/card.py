@@ -49,7 +49,7 @@ def _usage(name: str, model: Architecture, summary: Mapping[str, Any]) -> list[s
     first, scoring = next_step(name, model, str(summary.get("task", "lm"))), f"ostinato score {name} FILE"
     if isinstance(model, ComposerConfig):
         return [first]
-    return [first, scoring] if isinstance(model, ModelConfig) else [f"{first} FILE"]
+    return [first, scoring] if isinstance(model, ModelConfig) else [first]
 
 
 def next_step(folder: str, model: Architecture, task: str) -> str:
@@ -58,7 +58,7 @@ def next_step(folder: str, model: Architecture, task: str) -> str:
         given = "" if model.melody == "none" else " --harmonise melody.mid"
         return f"ostinato compose {folder}{given} -o piece.mid"
     if not isinstance(model, ModelConfig):
-        return f"ostinato {model.verb} {folder}"
+        return f"ostinato {model.verb} {folder} FILE"
     if model.bidirectional:
         return f'ostinato fill {folder} "some ___ text"'
     return f"ostinato {'chat' if task == 'dialogue' else 'sample'} {folder}"

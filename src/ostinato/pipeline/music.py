@@ -103,7 +103,10 @@ def _parts(
         parts["test"] = _all(settings.test, beats, "test")
     for part in ("train", "valid", *(["test"] if "test" in parts else [])):
         if not parts[part]:
-            raise MusicError(f"there are no pieces {PARTS[part]}; give more, or --valid FILE to hold out")
+            total = sum(map(len, parts.values()))
+            raise MusicError(
+                f"there are no pieces {PARTS[part]}, of {total} in all; give more, or --valid FILE to hold out"
+            )
     return {part: parts[part] for part in PARTS if part in parts}
 
 

@@ -11,6 +11,7 @@ from ostinato.architectures.recogniser import RATES as SAMPLE_RATES
 from ostinato.architectures.translator import ATTENTIONS
 from ostinato.config import check_choice, check_range
 from ostinato.data.sounds import SPEED_STEP
+from ostinato.errors import ConfigError
 
 CLASS_WEIGHTS = ("none", "balanced")
 
@@ -133,7 +134,8 @@ class SpeechSettings:
         check_range("join", self.join, 1, 64)
         check_range("pause", self.pause, 0.0, 10.0)
         check_range("noise", self.noise, 0.0, 1.0)
-        check_range("speed", self.speed, SPEED_STEP if self.speed else 0.0, 0.5)
+        if self.speed != 0.0 and not SPEED_STEP <= self.speed <= 0.5:
+            raise ConfigError(f"speed is {self.speed}; expected a number from {SPEED_STEP} to 0.5, or 0 for none")
         check_range("loudness", self.loudness, 0.0, 60.0)
         check_range("eq", self.eq, 0.0, 40.0)
 

@@ -58,7 +58,7 @@ class TranscribeTask(Task):
         _check_text(text)
         self._texts = [Path(name).name for name in texts]
         lines = divide(texts, text, TRANSCRIPTS, "recordings")
-        rate = self._settings.sample_rate or read_wav(lines["train"][0].file)[1]
+        rate = self._settings.sample_rate or _rate_of(lines["train"][0])
         check_range("sample_rate", rate, *RATES)
         self._spectrum = LogMel(rate, self._settings.mels, self._settings.stack)
         options = TokenizerOptions("char", text.vocab, text.min_count)
@@ -189,6 +189,13 @@ class TranscribeTask(Task):
         recogniser, data = Recogniser(self.plan.model, tensors, self._tokenizer), self._data[part]
         rate = self._spectrum.rate
         return [recogniser.transcribe(data.plain(index), rate).text for index in range(min(count, len(data)))]
+
+
+def _rate_of(line: Listed) -> int:
+    try:
+        return read_wav(line.file)[1]
+    except SoundError as error:
+        raise SoundError(f"{line.place}: {error}") from None
 
 
 def _check_text(settings: names.TextSettings) -> None:

@@ -81,6 +81,8 @@ def _inside(path: str, place: str, what: str) -> str:
     if not plain or plain == ".":
         raise TextError(f"{place} names no {what}; expected its path before the tab")
     # A backslash, a colon and NUL are separators, drives and the end of a name to some systems.
-    if plain.startswith(("/", "../")) or plain == ".." or any(mark in plain for mark in "\\:\0"):
+    if odd := [mark for mark in "\\:\0" if mark in plain]:
+        raise TextError(f"{place}: {path!r} has {odd[0]!r} in it, which is no letter of a name everywhere; rename it")
+    if plain.startswith(("/", "../")) or plain == "..":
         raise TextError(f"{place}: {path!r} leads out of the folder of the {what}s; expected a path inside of it")
     return plain

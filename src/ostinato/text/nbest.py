@@ -192,6 +192,8 @@ class _Reader:
             raise TextError(f"{where}: hyps is {found}; expected one hypothesis or more")
         if not isinstance(reference, str | None):
             raise TextError(f"{where}: ref is {reference!r:.40}; expected a string")
+        for key, value in (("id", name), ("ref", reference or "")):
+            _check_unicode(value, f"{where}: {key}")
         read = tuple(_hypothesis(one, f"{where}, hypothesis {n}") for n, one in enumerate(hypotheses, 1))
         return NBest(name, read, reference, where)
 
@@ -213,6 +215,7 @@ class _Reader:
 def _hypothesis(record: Any, where: str) -> Hypothesis:
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise TextError(f"{where} is {record!r:.60}; expected an object with text and scores")
+    _check_unicode(record["text"], f"{where}: text")
     text = " ".join(record["text"].split())
     words = len(text.split())
     scores = {
@@ -221,6 +224,16 @@ def _hypothesis(record: Any, where: str) -> Hypothesis:
         if name not in (TEXT, TOTAL)
     }
     return Hypothesis(text, scores)
+
+
+def _check_unicode(text: str, where: str) -> None:
+    """JSON can name half a character, which no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(
+            f"{where} holds the lone surrogate U+{ord(text[error.start]):04X}; expected Unicode text"
+        ) from None
 
 
 def _sum(value: Any, words: int, where: str) -> float:
