@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -51,7 +52,7 @@ def prepare(
     """
     corpus: Corpus | Conversations = Conversations(texts) if conversations else Corpus(texts)
     level = choose_level(settings, measure(corpus), minutes)
-    parts = _parts(corpus, settings)
+    parts = _parts(corpus, settings, whole_words=level.options.level == "word")
     fingerprint = _fingerprint(parts, level.options)
     folder = cache_folder() / "ids" / fingerprint
     kept = _kept(folder)
@@ -118,7 +119,7 @@ class _Slice:
         return self.corpus.fingerprint(), self.start, self.stop
 
 
-def _parts(corpus: Corpus | Conversations, settings: TextSettings) -> dict[str, _Part]:
+def _parts(corpus: Corpus | Conversations, settings: TextSettings, *, whole_words: bool) -> dict[str, _Part]:
     share = settings.valid_share
     parts: dict[str, _Part] = {"train": _whole(corpus)}
     if share is None:
@@ -127,6 +128,7 @@ def _parts(corpus: Corpus | Conversations, settings: TextSettings) -> dict[str, 
         parts["train"], parts["valid"] = corpus.split(share)
     else:
         cut = int(corpus.chars * (1.0 - share))
+        cut = _after_word(corpus, cut) if whole_words else cut
         parts = {"train": _Slice(corpus, 0, cut), "valid": _Slice(corpus, cut, corpus.chars)}
     if settings.test is not None:
         parts["test"] = _other(corpus, settings.test)
@@ -135,6 +137,16 @@ def _parts(corpus: Corpus | Conversations, settings: TextSettings) -> dict[str, 
             f"the text has {corpus.chars} characters, too few to hold some out; give more text or --valid FILE"
         )
     return parts
+
+
+def _after_word(corpus: Corpus, place: int) -> int:
+    """The first place from ``place`` on that lies within no word; ``place`` where none does."""
+    before = max(0, place - 1)
+    for piece in corpus.slice_chars(before, corpus.chars):
+        if blank := re.search(r"\s", piece):
+            return max(place, before + blank.start())
+        before += len(piece)
+    return place
 
 
 def _whole(corpus: Corpus | Conversations) -> _Part:
