@@ -71,13 +71,14 @@ def sample(
         Read characters or words of the prompt that the model never saw as unknown ones.
     abc
         Write tunes, each to its own end, into this file in ABC notation. The prompt is the beginning of the header, its
-        lines with their ends; what is no tune is reported and left out.
+        lines with their ends, which may be written \\n; what is no tune is reported and left out.
     redraw
         With --abc: how often a bar that breaks the metre, a repeat, a tie or a chord is drawn again; default: 8 times.
     sound
         With --abc: each tune as .mid too, where the music extra is, and as .wav, where fluidsynth is.
     json
-        One JSON object a sample: seed, index, prompt, text, tokens, logprob (nats, under the model itself).
+        One JSON object a sample: seed, index, prompt, text, tokens, logprob (nats, under the model itself); with --abc:
+        seed, index, tune, bars, fit, ended.
     """
     if count < 1:
         raise ConfigError(f"count is {count}; expected 1 or more")

@@ -41,7 +41,7 @@ def train(
     force: Flag = False,
     json: Flag = False,
 ) -> None:
-    """Train a language model on text files, or with --task classify a classifier on lines of a label, a tab and a text.
+    """Train a language model on text files, or with --task a model for something else on data of its own kind.
 
     One dial, --minutes (default 5; classify 2), says how long; what else is not set is chosen from the text and the
     speed of the machine, printed with the reason, and saved in the model folder as training/run.toml. Ctrl-C saves;
@@ -50,7 +50,9 @@ def train(
     Parameters
     ----------
     texts
-        Text files, plain or .gz, in this order; - is standard input; or the name of a corpus, see `ostinato data`.
+        Text files, plain or .gz, in this order; - is standard input; or the name of a corpus, see `ostinato data`. With
+        --task: classify, lines of a label, a tab, a text; dialogue, one turn a line; translate, two files, line by
+        line; caption and transcribe, lines of an image or a WAV file, a tab, a text; music, MIDI or JSON.
     out
         The model folder to make; default: named after the first text.
     config

@@ -70,8 +70,8 @@ class TextSettings:
     pretokenized: bool | None = None
     """Word level: split at blanks only, the Penn Treebank convention."""
     valid: str = "0.1"
-    """The held-out text: a file, or the share of the text's characters to take from its end (classify: of each label's
-    lines, drawn by the seed)."""
+    """What is held out: a file, or a share to take from the end of the text's characters, of a list's lines or of the
+    pieces of music (classify: of each label's lines, drawn by the seed)."""
     test: str | None = None
     """A file that is scored once, when training is done."""
 
@@ -178,6 +178,8 @@ def known_settings() -> dict[str, Setting]:
                 continue  # the text gives the exact number; the limit is TextSettings.vocab
             plain = str if field.name == "hidden" else _plain(hints[field.name])
             text = _CHOICES.sub(lambda name: ", ".join(CHOICES[name[0]]), texts[field.name])
+            if kind in _ONLY and field.default not in (MISSING, None, False):  # of the others the plan chooses most
+                text += f" Default: {field.default:g}." if plain is float else f" Default: {field.default}."
             found[field.name] = Setting(field.name, plain, text, "Model" if group == "Shape" else group)
     return found
 
