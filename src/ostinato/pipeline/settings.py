@@ -178,7 +178,8 @@ def known_settings() -> dict[str, Setting]:
                 continue  # the text gives the exact number; the limit is TextSettings.vocab
             plain = str if field.name == "hidden" else _plain(hints[field.name])
             text = _CHOICES.sub(lambda name: ", ".join(CHOICES[name[0]]), texts[field.name])
-            if kind in _ONLY and field.default not in (MISSING, None, False):  # of the others the plan chooses most
+            shown = field.default is not None and field.default is not False
+            if kind in _ONLY and shown:  # of the others the plan chooses most
                 text += f" Default: {field.default:g}." if plain is float else f" Default: {field.default}."
             found[field.name] = Setting(field.name, plain, text, "Model" if group == "Shape" else group)
     return found
