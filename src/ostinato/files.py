@@ -44,7 +44,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     try:
         yield part
         if goal is None:
-            with part.open("rb") as written, path.open("wb") as file:
+            with part.open("rb") as written, path.open("ab") as file:
                 shutil.copyfileobj(written, file)
         else:
             if goal.exists():
@@ -67,8 +67,12 @@ def write_whole(path: str | Path, data: bytes | str) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether there is something that is neither a file nor a folder."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    """Whether there is something that is neither a file nor a folder, or what a program has open (/dev/stdout)."""
+    if not path.exists() or path.is_dir():
+        return False
+    place = path.parent.resolve() / path.name
+    led = (place.parent / place.readlink()).parent.resolve() if place.is_symlink() else place.parent
+    return not path.is_file() or "/proc" in map(str, (led, *led.parents))
 
 
 def _elsewhere() -> Path:

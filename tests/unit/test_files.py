@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -76,6 +78,13 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     reader.join()
     assert heard == ["all of it"]
     assert pipe.is_fifo()
+    code = "from ostinato.files import write_whole; write_whole('/dev/stdout', 'heard')"
+    with (tmp_path / "out.txt").open("a") as out:
+        out.write("before, ")
+        out.flush()
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+        out.write(", after")
+    assert (tmp_path / "out.txt").read_text() == "before, heard, after"
     write_whole("/dev/null", "nothing")
     assert Path("/dev/null").is_char_device()
 
