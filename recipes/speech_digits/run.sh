@@ -14,7 +14,8 @@ train() {
         --config "$here/config.toml" --threads 1 "$@"
 }
 # A stranger has a microphone of his own, and it may be far away.
-train -o "$out/both" ${speaker:+--eq 4 --loudness 24}
+if [ -n "$speaker" ]; then more=(--eq 4 --loudness 24); else more=(--steps 8000); fi
+train -o "$out/both" "${more[@]}"
 OMP_NUM_THREADS=1 python "$here/measure.py" "$out/both" "$out" "$out/numbers"
 [ -n "$speaker" ] && exit
 train -o "$out/forward" --no-bidirectional
