@@ -20,7 +20,7 @@ def check_place(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "this is a folder; expected the name of a file", str(path))
-    if path.exists() and any(one.exists() and path.samefile(one) for one in map(Path, inputs)):
+    if path.is_file() and any(one.exists() and path.samefile(one) for one in map(Path, inputs)):
         raise FileExistsError(errno.EEXIST, "this is what is read; give what is written another name", str(path))
     folder = path.resolve().parent
     if not (_is_special(path) or folder.is_dir()):
@@ -59,11 +59,14 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 
 def write_whole(path: str | Path, data: bytes | str) -> None:
-    """Write a file, text as UTF-8, packed where its name ends in .gz: whoever reads it finds what was there before, or
-    all of the new. As ``whole``."""
-    data = data.encode() if isinstance(data, str) else data
+    """Write a file: whoever reads it finds what was there before, or all of the new. As ``whole``.
+
+    Text is written as UTF-8, and packed where the name ends in .gz; bytes are written as they are.
+    """
+    if isinstance(data, str):
+        data = gzip.compress(data.encode(), mtime=0) if Path(path).suffix == ".gz" else data.encode()
     with whole(path) as part:
-        part.write_bytes(gzip.compress(data, mtime=0) if Path(path).suffix == ".gz" else data)
+        part.write_bytes(data)
 
 
 def _is_special(path: Path) -> bool:

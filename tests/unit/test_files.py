@@ -89,9 +89,11 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     assert Path("/dev/null").is_char_device()
 
 
-def test_what_ends_in_gz_is_packed(tmp_path: Path) -> None:
+def test_text_that_ends_in_gz_is_packed(tmp_path: Path) -> None:
     write_whole(tmp_path / "a.txt.gz", "text")
     assert gzip.decompress((tmp_path / "a.txt.gz").read_bytes()) == b"text"
+    write_whole(tmp_path / "a.bin.gz", b"tensors")
+    assert (tmp_path / "a.bin.gz").read_bytes() == b"tensors"
 
 
 def test_what_is_read_is_no_place(tmp_path: Path) -> None:

@@ -47,8 +47,6 @@ def _card(name: str, about: str, rows: list[tuple[str, str]], usage: list[str], 
 def _usage(name: str, model: Architecture, summary: Mapping[str, Any]) -> list[str]:
     """What may be done with it."""
     first, scoring = next_step(name, model, str(summary.get("task", "lm"))), f"ostinato score {name} FILE"
-    if isinstance(model, ComposerConfig):
-        return [first]
     return [first, scoring] if isinstance(model, ModelConfig) else [first]
 
 

@@ -61,12 +61,11 @@ def read_lists(
 
     JSON Lines, a list a line: ``{"id", "ref", "hyps": [{"text", NAME: number or one for each word}]}``, or only the
     hypotheses, ``[{"text", "score"}]``; ids are then the line numbers, after the file's name where there are several
-    files. Kaldi's tables: ``utterance-N words``, scores in
-    tables of their own, ``utterance-N number``, by name in ``scores``. ``references``, ``utterance words``, come before
-    those of the lists. A score called ``total`` is left out: ``ostinato rescore`` writes it, by weights tuned on the
-    references. All lists have the scores that most of them have. What is wrong with a list stands in ``problems``;
-    raises TextError when no list is left, or a table of scores or references cannot be read, ConfigError on tables that
-    are not asked, or with names that are taken.
+    files. Kaldi's tables: ``utterance-N words``, scores in tables of their own, ``utterance-N number``, by name in
+    ``scores``. ``references``, ``utterance words``, come before those of the lists. A score called ``total`` is left
+    out: ``ostinato rescore`` writes it, by weights tuned on the references. All lists have the scores that most of them
+    have. What is wrong with a list stands in ``problems``; raises TextError when no list is left, or a table of scores
+    or references cannot be read, ConfigError on tables that are not asked, or with names that are taken.
     """
     for name in {TEXT, TOTAL} & {*(scores or {})}:
         raise ConfigError(f"no score can be called {name}; give it another name")
