@@ -179,9 +179,8 @@ def _chunk_follows(file: IO[bytes]) -> bool:
     if not file.seekable():
         return False
     start = file.tell()
-    head = file.read(8)
+    head, left = file.read(8), file.seek(0, os.SEEK_END) - start - 8
     file.seek(start)
-    left = os.fstat(file.fileno()).st_size - start - 8
     return (
         len(head) == 8
         and all(0x20 <= letter < 0x7F for letter in head[:4])

@@ -110,6 +110,15 @@ def test_a_line_search_takes_the_middle_of_the_widest_stretch():
     assert step == pytest.approx(5)
 
 
+@pytest.mark.parametrize("far", [1.0, 1e9, 1e12, 1e17])
+def test_a_line_search_goes_as_far_as_it_must(far):
+    """To where a step is lost in rounding."""
+    one = Candidates(np.array([[far, 0.0], [0.0, 1.0]]), np.array([5, 0]))
+    assert line_search(Table([one]), np.array([1.0, 0.0]), np.array([0.0, 1.0]))[1] == 0
+    two = Candidates(np.array([[far, 0.0], [0.0, 1.0]]), np.array([0, 5]))
+    assert line_search(Table([two]), np.array([1.0, 0.0]), np.array([0.0, 1.0]))[1] == 0
+
+
 def test_of_equal_scores_the_first_hypothesis_counts():
     table = Table([Candidates(np.zeros((3, 2)), np.array([4, 0, 1]))])
     assert table.count_errors(np.ones(2)) == 4

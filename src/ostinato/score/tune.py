@@ -143,6 +143,7 @@ def line_search(table: Table, weights: Weights, direction: Weights) -> tuple[flo
     left = np.concatenate([[ends[0] - 2.0], ends])
     right = np.concatenate([ends, [ends[-1] + 2.0]])
     wide = right - left > ROUNDING * np.maximum(1.0, np.abs(left))  # several lists may change at once
+    wide[[0, -1]] = True  # they have no end
     fewest = int(counts[wide].min())
     widest = int(np.argmax(np.where(wide & (counts == fewest), right - left, -1.0)))
     return float((left[widest] + right[widest]) / 2), fewest
